@@ -1,0 +1,1 @@
+//! Bounce classification. Filled in by its own slice.

@@ -1,0 +1,119 @@
+//! What every provider's folder answers.
+
+use crate::{Request, Source};
+use domain::{CanonicalEvent, Timestamp};
+
+/// Verdict on a request's proofs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// Whether every proof that the source asks for was given.
+    pub ok: bool,
+    /// The scheme that decided, e.g. `hmac-sha256`, `basic`, `none`.
+    pub scheme: &'static str,
+    /// Why not, as a stable tag (`missing_signature`, `wrong_signature`, `stale`, …); `ok` otherwise.
+    pub reason: &'static str,
+    /// Where the signature leaves the body out: the token to bind to the first body it came with.
+    pub token: Option<String>,
+}
+
+/// A body that cannot be split into elements.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Malformed {
+    /// A stable tag and what stood there, safe to show to the caller.
+    pub reason: String,
+}
+
+/// One element of a webhook: what one call of [`Provider::parse`] reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Element<'a> {
+    /// Its place in the webhook, from 0.
+    pub index: usize,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+/// What became of one fact in an element.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// A canonical event.
+    Event(Box<CanonicalEvent>),
+    /// Concerns nobody; the reason is a stable tag.
+    Ignored(&'static str),
+    /// Cannot be understood; the reason is safe to show.
+    Dead(String),
+}
+
+/// What an element says: one fate or several (a webhook element may name several recipients).
+pub type Parsed = Vec<Fate>;
+
+/// What the gateway does with an authenticated webhook before it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Triage {
+    /// It holds at least one event: store it.
+    Accept,
+    /// It concerns nobody: 200, with the reason.
+    Ignore(&'static str),
+    /// It says nothing that can be understood: 400, with the reason.
+    Refuse(String),
+}
+
+/// The status that makes a provider try again when we are overloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overload {
+    /// 429 Too Many Requests.
+    TooManyRequests,
+    /// 503 Service Unavailable.
+    ServiceUnavailable,
+}
+
+/// What is known when an element is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The endpoint it came to.
+    pub source: &'a Source,
+    /// When the gateway took it.
+    pub received_at: Timestamp,
+    /// Its receipt.
+    pub receipt_id: &'a str,
+}
+
+/// One provider's knowledge of webhooks. Implementations are stateless.
+pub trait Provider: Send + Sync + std::fmt::Debug {
+    /// The one lower-case word for it in paths, configuration and answers.
+    fn name(&self) -> &'static str;
+
+    /// Judges the request's proofs as the source asks for them, over the raw bytes, in constant time.
+    fn authenticate(&self, request: &Request<'_>, source: &Source, now: Timestamp) -> Authentication;
+
+    /// Splits the body into elements, checking its syntax as a whole.
+    fn elements<'a>(&self, request: &Request<'a>) -> Result<Vec<Element<'a>>, Malformed>;
+
+    /// Reads one element. Never panics, whatever it holds; its output is bounded by its input.
+    fn parse(&self, request: &Request<'_>, element: &Element<'_>, context: &Context<'_>) -> Parsed;
+
+    /// What makes this provider try again (PROVIDERS: retries).
+    fn overload(&self) -> Overload;
+
+    /// Decides whether a webhook is worth storing: reads elements until one holds an event.
+    fn triage(&self, request: &Request<'_>, context: &Context<'_>) -> Triage {
+        let elements = match self.elements(request) {
+            Ok(elements) => elements,
+            Err(malformed) => return Triage::Refuse(malformed.reason),
+        };
+        let (mut ignored, mut dead) = (None, None);
+        for element in &elements {
+            for fate in self.parse(request, element, context) {
+                match fate {
+                    Fate::Event(_) => return Triage::Accept,
+                    Fate::Ignored(reason) => ignored = ignored.or(Some(reason)),
+                    Fate::Dead(reason) => dead = dead.or(Some(reason)),
+                }
+            }
+        }
+        match (dead, ignored) {
+            (Some(reason), _) => Triage::Refuse(reason),
+            (None, reason) => Triage::Ignore(reason.unwrap_or("no_events")),
+        }
+    }
+}

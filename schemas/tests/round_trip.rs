@@ -1,0 +1,173 @@
+//! Every record goes to bytes and back, through the domain where it has a twin.
+
+use domain::{
+    Attribution, CanonicalEvent, Change, Delta, EventId, Failure, FailureClass, Kind, Reason, Recipient, Scope,
+    Standing, Tenant, Timestamp, Trigger,
+};
+use schemas::{
+    DecodeError, decode, encode,
+    wire::{DeadLetter, DeltaRecord, EventRecord, OutcomeRecord, PolicyApplied, RawWebhook, StateRecord},
+};
+
+fn event() -> CanonicalEvent {
+    CanonicalEvent {
+        event_id: EventId::derive(&["x"]),
+        tenant: Tenant::default(),
+        recipient: Recipient::email("jane@example.com").unwrap(),
+        channel: domain::Channel::Email,
+        address: "Jane@example.com".into(),
+        kind: Kind::BouncedHard,
+        provider_kind: "bounce".into(),
+        occurred_at: Timestamp::from_seconds(1_700_000_000).unwrap(),
+        received_at: Timestamp::from_seconds(1_700_000_001).unwrap(),
+        rules: 1,
+        provider: "sendgrid".into(),
+        source: "default".into(),
+        message_id: Some("m1".into()),
+        campaign: None,
+        categories: vec!["a".into(), "b".into()],
+        failure: Some(Failure {
+            attribution: Attribution::Recipient,
+            class: FailureClass::UnknownRecipient,
+            smtp_code: Some(550),
+            enhanced_status: Some("5.1.1".into()),
+            provider_code: None,
+            attempt: Some(2),
+            diagnostic: Some("no such user".into()),
+            rule: "enhanced.5.1.1".into(),
+        }),
+        scope: Some(Scope::category("news")),
+        machine: true,
+        echo: false,
+        metadata: [("k".to_owned(), "v".to_owned())].into(),
+        receipt_id: "r1".into(),
+    }
+}
+
+fn delta() -> Delta {
+    let standing = Standing {
+        reason: Reason::HardBounce,
+        since: Timestamp::from_seconds(1).unwrap(),
+        until: Some(Timestamp::from_seconds(9).unwrap()),
+        rule: "email.hard".into(),
+        event_id: EventId::derive(&["x"]),
+        provider: "sendgrid".into(),
+        source: "default".into(),
+    };
+    Delta {
+        delta_id: EventId::derive(&["d"]),
+        key: event().key(),
+        address: "Jane@example.com".into(),
+        scope: Scope::All,
+        change: Change::Updated,
+        before: Some(standing.clone()),
+        now: Some(standing),
+        in_force: vec![(Scope::All, Reason::HardBounce)],
+        trigger: Trigger {
+            event_id: EventId::derive(&["x"]),
+            kind: Kind::BouncedHard,
+            provider: "sendgrid".into(),
+            source: "default".into(),
+            receipt_id: "r1".into(),
+        },
+        decided_at: Timestamp::from_seconds(2).unwrap(),
+        position: (1 << 40) + 7,
+        policy: 1,
+    }
+}
+
+#[test]
+fn events_and_deltas_survive_the_wire() {
+    let bytes = encode(&EventRecord::from(event())).unwrap();
+    let back: EventRecord = decode(&bytes).unwrap();
+    assert_eq!(CanonicalEvent::try_from(back).unwrap(), event());
+
+    let mut bare = event();
+    (bare.failure, bare.scope, bare.message_id) = (None, None, None);
+    bare.categories.clear();
+    bare.metadata.clear();
+    let back: EventRecord = decode(&encode(&EventRecord::from(bare.clone())).unwrap()).unwrap();
+    assert_eq!(CanonicalEvent::try_from(back).unwrap(), bare);
+
+    let back: DeltaRecord = decode(&encode(&DeltaRecord::from(delta())).unwrap()).unwrap();
+    assert_eq!(Delta::try_from(back).unwrap(), delta());
+    let mut first = delta();
+    first.before = None;
+    let back: DeltaRecord = decode(&encode(&DeltaRecord::from(first.clone())).unwrap()).unwrap();
+    assert_eq!(Delta::try_from(back).unwrap(), first);
+}
+
+#[test]
+fn the_rest_survives_the_wire() {
+    let raw = RawWebhook {
+        receipt_id: "r1".into(),
+        provider: "drip".into(),
+        source: "default".into(),
+        tenant: "default".into(),
+        received_at: 5,
+        method: "POST".into(),
+        url: "/webhooks/drip".into(),
+        headers: [("content-type".to_owned(), "application/json".to_owned())].into(),
+        body: vec![0, 255, 7],
+        verified: "hmac-sha256".into(),
+        shadow: false,
+    };
+    assert_eq!(decode::<RawWebhook>(&encode(&raw).unwrap()).unwrap(), raw);
+    let dead = DeadLetter {
+        stage: "normalizer".into(),
+        reason: "bad_element".into(),
+        detail: "no address".into(),
+        topic: "quell.raw.v1".into(),
+        partition: 0,
+        offset: 3,
+        element: Some(4),
+        attempt: 1,
+        receipt_id: "r1".into(),
+        provider: "drip".into(),
+        tenant: "default".into(),
+        key: None,
+        value: Some(vec![1, 2]),
+        headers: [("receipt-id".to_owned(), "r1".to_owned())].into(),
+        dead_at: 6,
+    };
+    assert_eq!(decode::<DeadLetter>(&encode(&dead).unwrap()).unwrap(), dead);
+    let outcome = OutcomeRecord {
+        delta_id: "d".into(),
+        tenant: "default".into(),
+        channel: "email".into(),
+        recipient: "jane@example.com".into(),
+        account: "sendgrid/main".into(),
+        provider: "sendgrid".into(),
+        action: "suppress".into(),
+        result: "done".into(),
+        list: None,
+        detail: Some("201".into()),
+        attempts: 1,
+        at: 9,
+    };
+    assert_eq!(decode::<OutcomeRecord>(&encode(&outcome).unwrap()).unwrap(), outcome);
+    let policy =
+        PolicyApplied { version: 2, decide_revision: 1, document: "x".into(), applied_at: 1, applied_by: "me".into() };
+    assert_eq!(decode::<PolicyApplied>(&encode(&policy).unwrap()).unwrap(), policy);
+    let state = StateRecord {
+        tenant: "default".into(),
+        channel: "email".into(),
+        recipient: "jane@example.com".into(),
+        address: "Jane@example.com".into(),
+        scope: "all".into(),
+        standing: DeltaRecord::from(delta()).now.unwrap(),
+        position: 7,
+    };
+    assert_eq!(decode::<StateRecord>(&encode(&state).unwrap()).unwrap(), state);
+}
+
+#[test]
+fn foreign_bytes_are_errors() {
+    assert!(matches!(decode::<RawWebhook>(b""), Err(DecodeError::NotFramed)));
+    assert!(matches!(decode::<RawWebhook>(&[1, 0, 0, 0, 1]), Err(DecodeError::NotFramed)));
+    assert!(matches!(decode::<RawWebhook>(&[0, 0, 0, 0, 9, 1]), Err(DecodeError::OtherSchema { found: 9, .. })));
+    let good = encode(&EventRecord::from(event())).unwrap();
+    for cut in 5..good.len() {
+        assert!(decode::<EventRecord>(&good[..cut]).is_err(), "cut at {cut}");
+    }
+}

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Microseconds since 1970-01-01T00:00:00Z. Ordered, copyable, without a zone.
+/// Microseconds since 1970-01-01T00:00:00Z. Ordered, copyable, without a zone. RFC 3339 where people read it, a number
+/// in compact formats.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
@@ -106,12 +107,15 @@ impl std::str::FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        if s.is_human_readable() { s.collect_str(self) } else { s.serialize_i64(self.0) }
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if !d.is_human_readable() {
+            return Self::from_micros(i64::deserialize(d)?).map_err(serde::de::Error::custom);
+        }
         let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
         Self::parse_rfc3339(&text).map_err(serde::de::Error::custom)
     }

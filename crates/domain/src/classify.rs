@@ -1,1 +1,0 @@
-//! Bounce classification. Filled in by its own slice.

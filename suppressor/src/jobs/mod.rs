@@ -1,0 +1,1 @@
+//! What runs beside the stage: each job reads the store and appends events; none writes state.

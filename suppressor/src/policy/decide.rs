@@ -1,0 +1,201 @@
+//! `decide`: evidence and policy in, what is in force out. Pure; its answer depends on the set of rows alone.
+
+use super::{Ends, Policy, Rule};
+use crate::Evidence;
+use domain::{Cause, Channel, Decision, Kind, Reason, Scope, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Revision of this code. Raised when `decide` gives another answer for evidence and policy it already understood;
+/// part of a policy's version, so that a new build reconsiders instead of silently disagreeing with its own past.
+pub const DECIDE_REVISION: u32 = 1;
+
+/// What is in force, given the evidence.
+///
+/// "Now" is the newest receipt in the evidence: an end at or before it has passed (R7).
+pub fn decide<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone, channel: Channel, policy: &Policy) -> Decision {
+    let rows = in_force_rows(rows);
+    let Some(now) = rows.iter().map(|row| row.received_at).max() else {
+        return Decision::default();
+    };
+    let overrides = Overrides::of(&rows);
+    let mut lasting: BTreeMap<(Scope, Reason), Lasting<'_>> = BTreeMap::new();
+    let mut soft: BTreeMap<Scope, Vec<(&Evidence, &Rule)>> = BTreeMap::new();
+    for row in &rows {
+        let class = row.failure.as_ref().map(|failure| failure.class);
+        let bounced = matches!(row.kind, Kind::BouncedHard | Kind::BouncedSoft);
+        if bounced && !row.is_own_failure() {
+            continue;
+        }
+        let Some(rule) = policy.rule(channel, row.kind, class) else { continue };
+        let scope = match row.kind {
+            Kind::Unsubscribed | Kind::SuppressedManually => row.scope.clone().unwrap_or_else(|| rule.scope.clone()),
+            _ => rule.scope.clone(),
+        };
+        if overrides.undo(row, rule.ends, &scope) {
+            continue;
+        }
+        if rule.ends == Ends::Window {
+            soft.entry(scope).or_default().push((row, rule));
+        } else {
+            lasting.entry((scope, rule.reason)).or_insert_with(|| Lasting::new(rule)).add(row);
+        }
+    }
+    let mut causes: Vec<Cause> = lasting.into_iter().filter_map(|(key, lasting)| lasting.cause(key)).collect();
+    causes.extend(soft.into_iter().filter_map(|(scope, failures)| window(&scope, &failures, policy)));
+    causes.retain(|cause| cause.until.is_none_or(|until| until > now));
+    Decision::new(causes)
+}
+
+/// The version of the policy that holds for a recipient on these rows: that of the newest `reconsidered`, else the one
+/// in force in its partition at its first event (R9). `None` where there are no rows.
+pub fn policy_version<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone) -> Option<u32> {
+    let reconsidered = rows
+        .clone()
+        .filter(|row| row.kind == Kind::Reconsidered && row.new_policy.is_some())
+        .max_by_key(|row| row.position)
+        .and_then(|row| row.new_policy);
+    reconsidered.or_else(|| rows.min_by_key(|row| row.position).map(|row| row.policy))
+}
+
+/// The rows that count, by effective time: of one event the highest revision, and nothing below an erasure.
+fn in_force_rows<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone) -> Vec<&'a Evidence> {
+    let erased = rows.clone().filter(|row| row.kind == Kind::Erased).map(|row| row.position).max();
+    let mut kept: Vec<&Evidence> = rows.filter(|row| erased.is_none_or(|erased| row.position >= erased)).collect();
+    kept.sort_by_key(|row| (row.occurred_at, row.event_id, std::cmp::Reverse(row.rules)));
+    kept.dedup_by_key(|row| (row.occurred_at, row.event_id));
+    kept.sort_by_key(|row| (row.effective_at(), row.event_id));
+    kept
+}
+
+/// Times from which older evidence no longer counts.
+struct Overrides {
+    released: Option<Timestamp>,
+    released_scopes: BTreeMap<Scope, Timestamp>,
+    delivered: Option<Timestamp>,
+    resubscribed: BTreeMap<Scope, Timestamp>,
+    engaged: Option<Timestamp>,
+}
+
+impl Overrides {
+    fn of(rows: &[&Evidence]) -> Self {
+        let mut all = Self {
+            released: None,
+            released_scopes: BTreeMap::new(),
+            delivered: None,
+            resubscribed: BTreeMap::new(),
+            engaged: None,
+        };
+        // Rows come by effective time, so the last of each kind is the newest.
+        for row in rows {
+            let at = row.effective_at();
+            match row.kind {
+                Kind::Delivered => all.delivered = Some(at),
+                Kind::Opened | Kind::Clicked => all.engaged = Some(at),
+                Kind::Resubscribed => {
+                    all.resubscribed.insert(row.scope.clone().unwrap_or(Scope::Marketing), at);
+                }
+                Kind::ReleasedManually => match &row.scope {
+                    None => all.released = Some(at),
+                    Some(scope) => {
+                        all.released_scopes.insert(scope.clone(), at);
+                    }
+                },
+                _ => {}
+            }
+        }
+        all
+    }
+
+    /// Whether something newer undoes this row. At equal times the suppressing event wins.
+    fn undo(&self, row: &Evidence, ends: Ends, scope: &Scope) -> bool {
+        let at = row.effective_at();
+        let newer = |time: Option<&Timestamp>| time.is_some_and(|time| *time > at);
+        if newer(self.released.as_ref()) || newer(self.released_scopes.get(scope)) {
+            return true;
+        }
+        match ends {
+            Ends::Never => false,
+            Ends::Window => newer(self.delivered.as_ref()),
+            Ends::Resubscribe => newer(self.resubscribed.get(scope)),
+            // Void beside an engagement newer than the one the job saw, whenever the job ran.
+            Ends::Engagement => match (self.engaged, row.limit) {
+                (Some(engaged), Some(seen)) => engaged > seen,
+                (Some(_), None) => true,
+                (None, _) => false,
+            },
+        }
+    }
+}
+
+/// A cause that nothing but evidence ends: since the oldest row that still counts.
+struct Lasting<'a> {
+    rule: &'a Rule,
+    oldest: Option<&'a Evidence>,
+    for_good: bool,
+    until: Option<Timestamp>,
+    providers: BTreeSet<&'a str>,
+}
+
+impl<'a> Lasting<'a> {
+    fn new(rule: &'a Rule) -> Self {
+        Self { rule, oldest: None, for_good: false, until: None, providers: BTreeSet::new() }
+    }
+
+    fn add(&mut self, row: &'a Evidence) {
+        self.oldest = self.oldest.or(Some(row));
+        let end = if row.kind == Kind::SuppressedManually { row.limit } else { None };
+        match end {
+            None => self.for_good = true,
+            Some(end) => self.until = self.until.max(Some(end)),
+        }
+        self.providers.insert(&row.provider);
+    }
+
+    fn cause(self, (scope, reason): (Scope, Reason)) -> Option<Cause> {
+        let oldest = self.oldest?;
+        Some(Cause {
+            scope,
+            reason,
+            since: oldest.effective_at(),
+            until: if self.for_good { None } else { self.until },
+            rule: self.rule.id.clone(),
+            event_id: oldest.event_id,
+            provider: oldest.provider.clone(),
+            source: oldest.source.clone(),
+            providers: self.providers.into_iter().map(str::to_owned).collect(),
+        })
+    }
+}
+
+/// Soft failures, by effective time: each one after the end of the running window opens the next.
+fn window(scope: &Scope, failures: &[(&Evidence, &Rule)], policy: &Policy) -> Option<Cause> {
+    let windows = policy.windows;
+    let mut opened = 0_u32;
+    let mut length = windows.first_seconds;
+    let mut current: Option<(&Evidence, &Rule, Option<Timestamp>)> = None;
+    for (row, rule) in failures {
+        let at = row.effective_at();
+        match current {
+            Some((_, _, None)) => break,
+            Some((_, _, Some(end))) if at < end => continue,
+            _ => {}
+        }
+        let until = if opened >= windows.for_good_after { None } else { Some(at.plus_seconds(length)) };
+        current = Some((row, rule, until));
+        opened += 1;
+        length = length.saturating_mul(windows.factor);
+    }
+    let (row, rule, until) = current?;
+    let providers: BTreeSet<&str> = failures.iter().map(|(row, _)| row.provider.as_str()).collect();
+    Some(Cause {
+        scope: scope.clone(),
+        reason: rule.reason,
+        since: row.effective_at(),
+        until,
+        rule: rule.id.clone(),
+        event_id: row.event_id,
+        provider: row.provider.clone(),
+        source: row.source.clone(),
+        providers: providers.into_iter().map(str::to_owned).collect(),
+    })
+}

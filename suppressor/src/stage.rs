@@ -1,0 +1,495 @@
+//! The stage: events in, deltas out, by rules R1, R2, R4, R6, R8 and R9.
+
+use crate::{
+    evidence::{Engagement, Evidence, History},
+    policy::{BUILT_IN_VERSION, Policy, decide, policy_version, trimmable},
+    store::{Due, InForce, MessageEntry, PolicyRow, Store, StoreError, Write},
+};
+use async_trait::async_trait;
+use domain::{CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Timestamp, Trigger};
+use event_log::{
+    Batch, Consumed, Fate, Header, Output, Outputs, Record, Stage, StageError, Verdict, session::Assigned,
+};
+use schemas::{
+    codec, decode, encode, headers, topics,
+    wire::{DeadLetter, DeltaRecord, EventRecord, PolicyApplied, StateRecord},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// Counts of what the stage did, for its metrics.
+pub trait SuppressorMetrics: Send + Sync + std::fmt::Debug {
+    /// An event was already known and dropped.
+    fn duplicate(&self, provider: &str);
+    /// An event's time was later than its receipt.
+    fn clamped(&self, provider: &str);
+    /// A delta was emitted.
+    fn delta(&self, delta: &Delta);
+}
+
+/// Counts nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct NoMetrics;
+
+impl SuppressorMetrics for NoMetrics {
+    fn duplicate(&self, _provider: &str) {}
+    fn clamped(&self, _provider: &str) {}
+    fn delta(&self, _delta: &Delta) {}
+}
+
+/// The policies that hold, by version, and since which position each partition has which.
+#[derive(Debug, Default)]
+struct Policies {
+    by_version: HashMap<u32, Arc<Policy>>,
+    since: HashMap<u32, BTreeMap<u64, u32>>,
+}
+
+impl Policies {
+    /// The version in force in a partition at a position.
+    fn at(&self, partition: u32, position: u64) -> u32 {
+        let since = self.since.get(&partition);
+        since.and_then(|since| since.range(..position).next_back()).map_or(BUILT_IN_VERSION, |(_, version)| *version)
+    }
+
+    fn get(&self, version: u32) -> Option<Arc<Policy>> {
+        self.by_version.get(&version).map(Arc::clone)
+    }
+
+    fn add(&mut self, partition: u32, position: u64, policy: Arc<Policy>) {
+        self.since.entry(partition).or_default().insert(position, policy.version);
+        self.by_version.insert(policy.version, policy);
+    }
+}
+
+/// The stage. One for each worker; its caches belong to one assignment (R8).
+#[derive(Debug)]
+pub struct Suppressor<S> {
+    store: S,
+    policies: Policies,
+    metrics: Arc<dyn SuppressorMetrics>,
+}
+
+/// A record of the events topic, read.
+enum Read {
+    Event(Box<CanonicalEvent>),
+    Policy(Arc<Policy>, Box<PolicyApplied>),
+    Bad(&'static str, String),
+}
+
+/// What one batch does to one recipient, while it is being worked out.
+struct Work {
+    history: History,
+    write: Write,
+    /// Registers or the address moved, or rows were added.
+    touched: bool,
+}
+
+impl<S: Store> Suppressor<S> {
+    /// A stage over a store.
+    pub fn new(store: S, metrics: Arc<dyn SuppressorMetrics>) -> Self {
+        Self { store, policies: Policies::default(), metrics }
+    }
+
+    async fn work(&mut self, records: &[Consumed]) -> Result<Outputs, StageError> {
+        let reads: Vec<Read> = records.iter().map(read).collect();
+        let mut works = self.load(records, &reads).await?;
+        let seen = self.load_seen(&reads).await?;
+        let mut seen_here: HashMap<EventId, u64> = HashMap::new();
+        let mut outputs = Outputs { verdicts: Vec::with_capacity(records.len()) };
+        let mut applied: BTreeMap<u32, u64> = BTreeMap::new();
+        for (consumed, read) in records.iter().zip(reads) {
+            let number = consumed.position.number();
+            let partition = consumed.position.partition;
+            applied.insert(partition, number);
+            let verdict = match read {
+                Read::Bad(reason, detail) => dead_letter(consumed, reason, detail)?,
+                Read::Policy(policy, record) => {
+                    self.take_policy(partition, number, policy, &record).await?;
+                    Verdict { fate: Fate::Emitted, outputs: Vec::new() }
+                }
+                Read::Event(event) => {
+                    let Some(work) = works.get_mut(&event.key()) else {
+                        return Err(StageError::Broken("a recipient of the batch was not loaded".to_owned()));
+                    };
+                    let first = seen.get(&event.event_id).or_else(|| seen_here.get(&event.event_id)).copied();
+                    if Evidence::of(&event, 0, 0).is_none() {
+                        seen_here.entry(event.event_id).or_insert(number);
+                    }
+                    self.event(consumed, &event, first, work)?
+                }
+            };
+            outputs.verdicts.push(verdict);
+        }
+        let writes = works.into_values().filter(|work| work.touched).map(finish).collect();
+        let applied: Vec<(u32, u64)> = applied.into_iter().collect();
+        self.store.apply(writes, &applied).await.map_err(unavailable)?;
+        Ok(outputs)
+    }
+
+    /// Loads every recipient of the batch once; what overridden, committed evidence allows is trimmed right here (R6).
+    async fn load(&self, records: &[Consumed], reads: &[Read]) -> Result<BTreeMap<RecipientKey, Work>, StageError> {
+        let mut floors: HashMap<u32, u64> = HashMap::new();
+        let mut wanted: BTreeMap<RecipientKey, u32> = BTreeMap::new();
+        for (consumed, read) in records.iter().zip(reads) {
+            let floor = floors.entry(consumed.position.partition).or_insert(u64::MAX);
+            *floor = (*floor).min(consumed.position.number());
+            if let Read::Event(event) = read {
+                wanted.insert(event.key(), consumed.position.partition);
+            }
+        }
+        let keys: Vec<RecipientKey> = wanted.keys().cloned().collect();
+        let histories = self.store.load(&keys).await.map_err(unavailable)?;
+        let mut works = BTreeMap::new();
+        for ((key, partition), mut history) in wanted.into_iter().zip(histories) {
+            // Everything below the batch's first record of this partition is committed.
+            let committed = floors.get(&partition).copied().unwrap_or(0);
+            let trimmed = trimmable(&history.rows, committed);
+            if !trimmed.is_empty() {
+                history.rows.retain(|row| !trimmed.contains(&row.row_key()));
+            }
+            let write = Write {
+                key: key.clone(),
+                rows: Vec::new(),
+                trimmed,
+                history: History::default(),
+                in_force: None,
+                seen: Vec::new(),
+                messages: Vec::new(),
+                due: Vec::new(),
+                audit: Vec::new(),
+            };
+            works.insert(key, Work { history, write, touched: false });
+        }
+        Ok(works)
+    }
+
+    async fn load_seen(&self, reads: &[Read]) -> Result<HashMap<EventId, u64>, StageError> {
+        let wanted: Vec<(Timestamp, EventId)> = reads
+            .iter()
+            .filter_map(|read| match read {
+                Read::Event(event) if Evidence::of(event, 0, 0).is_none() => Some((event.occurred_at, event.event_id)),
+                _ => None,
+            })
+            .collect();
+        if wanted.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let found = self.store.seen(&wanted).await.map_err(unavailable)?;
+        Ok(wanted.into_iter().zip(found).filter_map(|((_, id), position)| Some((id, position?))).collect())
+    }
+
+    async fn take_policy(
+        &mut self,
+        partition: u32,
+        number: u64,
+        policy: Arc<Policy>,
+        record: &PolicyApplied,
+    ) -> Result<(), StageError> {
+        let row = PolicyRow {
+            version: policy.version,
+            decide_revision: u32::try_from(record.decide_revision).unwrap_or(0),
+            document: record.document.clone(),
+            applied_at: Timestamp::from_micros(record.applied_at).unwrap_or(Timestamp::EPOCH),
+            applied_by: record.applied_by.clone(),
+        };
+        self.store.put_policy(partition, number, row).await.map_err(unavailable)?;
+        self.policies.add(partition, number, policy);
+        Ok(())
+    }
+
+    fn policy(&mut self, version: u32) -> Result<Arc<Policy>, StageError> {
+        if let Some(policy) = self.policies.get(version) {
+            return Ok(policy);
+        }
+        if version == BUILT_IN_VERSION {
+            let policy = Arc::new(Policy::built_in());
+            self.policies.by_version.insert(BUILT_IN_VERSION, Arc::clone(&policy));
+            return Ok(policy);
+        }
+        Err(StageError::Broken(format!("policy version {version} is not in the store: restore it before going on")))
+    }
+
+    /// Processes one event at its position.
+    fn event(
+        &mut self,
+        consumed: &Consumed,
+        event: &CanonicalEvent,
+        seen: Option<u64>,
+        work: &mut Work,
+    ) -> Result<Verdict, StageError> {
+        let number = consumed.position.number();
+        let partition = consumed.position.partition;
+        let in_partition = self.policies.at(partition, number);
+        let Some(row) = Evidence::of(event, number, in_partition) else {
+            if seen.is_some_and(|first| first < number) {
+                self.metrics.duplicate(&event.provider);
+                return Ok(Verdict { fate: Fate::Ignored("duplicate"), outputs: Vec::new() });
+            }
+            note_registers(event, work);
+            work.write.seen.push((event.occurred_at, event.event_id, number));
+            note_message(event, number, work);
+            return Ok(Verdict { fate: Fate::Ignored("no_evidence"), outputs: Vec::new() });
+        };
+        if work.history.first_brought(&row).is_some_and(|first| first < number) {
+            self.metrics.duplicate(&event.provider);
+            return Ok(Verdict { fate: Fate::Ignored("duplicate"), outputs: Vec::new() });
+        }
+        if row.clamped() {
+            self.metrics.clamped(&event.provider);
+        }
+        note_registers(event, work);
+        note_message(event, number, work);
+
+        // R2: the evidence before this position, and that plus this event. Evidence at or after it is left out, so a
+        // replay finds the same difference again.
+        let channel = event.channel;
+        let was_version = policy_version(work.history.before(number));
+        let was = match was_version {
+            Some(version) => decide(work.history.before(number), channel, self.policy(version)?.as_ref()),
+            None => Decision::default(),
+        };
+        let others = || work.history.before(number).filter(|known| known.row_key() != row.row_key());
+        let now_version = policy_version(others().chain([&row])).unwrap_or(in_partition);
+        let policy = self.policy(now_version)?;
+        let now = decide(others().chain([&row]), channel, policy.as_ref());
+
+        work.touched = true;
+        work.history.insert(row.clone());
+        work.write.rows.push(row);
+        let outputs = self.deltas(consumed, event, &was, &now, now_version, work)?;
+        if was.causes().iter().map(|cause| cause.until).ne(now.causes().iter().map(|cause| cause.until)) {
+            let ends = now.causes().iter().filter_map(|cause| cause.until.map(|at| (at, cause.scope.clone())));
+            work.write.due.extend(ends.map(|(at, scope)| Due { at, key: event.key(), scope }));
+        }
+        let newer = work.write.in_force.as_ref().is_none_or(|known| known.position < number);
+        if newer {
+            let address = work.history.address.clone();
+            work.write.in_force = Some(InForce { position: number, policy: now_version, address, decision: now });
+        }
+        Ok(Verdict { fate: Fate::Emitted, outputs })
+    }
+
+    fn deltas(
+        &self,
+        consumed: &Consumed,
+        event: &CanonicalEvent,
+        was: &Decision,
+        now: &Decision,
+        policy: u32,
+        work: &mut Work,
+    ) -> Result<Vec<Output>, StageError> {
+        let number = consumed.position.number();
+        let key = event.key();
+        let log_key = key.to_log_key();
+        let in_force: Vec<_> = now.by_scope().into_iter().map(|(scope, cause)| (scope.clone(), cause.reason)).collect();
+        let mut outputs = Vec::new();
+        for (scope, change, before, standing) in Delta::between(was, now) {
+            let delta = Delta {
+                delta_id: EventId::derive(&["delta", &log_key, &scope.to_string(), &number.to_string()]),
+                key: key.clone(),
+                address: work.history.address.clone(),
+                scope: scope.clone(),
+                change,
+                before,
+                now: standing,
+                in_force: in_force.clone(),
+                trigger: Trigger {
+                    event_id: event.event_id,
+                    kind: event.kind,
+                    provider: event.provider.clone(),
+                    source: event.source.clone(),
+                    receipt_id: event.receipt_id.clone(),
+                },
+                decided_at: event.received_at,
+                position: number,
+                policy,
+            };
+            self.metrics.delta(&delta);
+            let state_key = StateRecord::log_key(&key, &scope);
+            let record = DeltaRecord::from(delta);
+            let state = record.now.as_ref().map(|standing| StateRecord {
+                tenant: record.tenant.clone(),
+                channel: record.channel.clone(),
+                recipient: record.recipient.clone(),
+                address: record.address.clone(),
+                scope: record.scope.clone(),
+                standing: standing.clone(),
+                position: record.position,
+            });
+            let bytes = encode(&record).map_err(broken)?;
+            work.write.audit.push((number, scope, bytes.to_vec()));
+            outputs.push(output(topics::DELTAS, consumed, log_key.clone(), Some(bytes)));
+            let state = state.map(|state| encode(&state)).transpose().map_err(broken)?;
+            outputs.push(output(topics::STATE, consumed, state_key, state));
+        }
+        Ok(outputs)
+    }
+}
+
+#[async_trait]
+impl<S: Store> Stage for Suppressor<S> {
+    fn name(&self) -> &'static str {
+        "suppressor"
+    }
+
+    async fn process(&mut self, batch: &Batch) -> Result<Outputs, StageError> {
+        self.work(&batch.records).await
+    }
+
+    async fn assigned(&mut self, assigned: &Assigned) -> Result<Option<u64>, StageError> {
+        let partition = assigned.partition;
+        let rows = self.store.policies(partition).await.map_err(unavailable)?;
+        self.policies.since.remove(&partition);
+        for (position, row) in rows {
+            let policy = Policy::parse(row.version, &row.document).map_err(|error| broken(&error))?;
+            self.policies.add(partition, position, Arc::new(policy));
+        }
+        let applied = self.store.applied(partition).await.map_err(unavailable)?;
+        match (assigned.committed, applied) {
+            (None, Some(applied)) => Err(StageError::Broken(format!(
+                "partition {partition}: the group has no committed position, but the store has applied {applied}; \
+                 refusing to start from zero. Restore the group's positions, or move to a new epoch"
+            ))),
+            (None, None) => Ok(None),
+            (Some(committed), _) => {
+                let window = self.store.sync_window();
+                Ok((window > 0).then(|| committed.offset().saturating_sub(window)))
+            }
+        }
+    }
+
+    async fn reapply(&mut self, records: &[Consumed]) -> Result<(), StageError> {
+        self.work(records).await.map(|_| ())
+    }
+
+    fn revoked(&mut self, partitions: &[u32]) {
+        for partition in partitions {
+            self.policies.since.remove(partition);
+        }
+    }
+}
+
+fn finish(work: Work) -> Write {
+    let mut write = work.write;
+    write.history = work.history;
+    write
+}
+
+fn note_registers(event: &CanonicalEvent, work: &mut Work) {
+    let engagement = work.history.engagement.merge(Engagement::of(event));
+    if engagement != work.history.engagement {
+        work.history.engagement = engagement;
+        work.touched = true;
+    }
+    if work.history.address.is_empty() {
+        work.history.address.clone_from(&event.address);
+        work.touched = true;
+    }
+}
+
+fn note_message(event: &CanonicalEvent, number: u64, work: &mut Work) {
+    work.touched = true;
+    let Some(message_id) = &event.message_id else { return };
+    let failure = event.failure.as_ref().map(|failure| {
+        let code = failure.enhanced_status.clone().or_else(|| failure.smtp_code.map(|code| code.to_string()));
+        let parts = [Some(failure.class.as_str().to_owned()), code, failure.diagnostic.clone()];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    });
+    work.write.messages.push(MessageEntry {
+        key: event.key(),
+        provider: event.provider.clone(),
+        message_id: message_id.clone(),
+        event_id: event.event_id,
+        occurred_at: event.occurred_at.min(event.received_at),
+        received_at: event.received_at,
+        kind: event.kind,
+        provider_kind: event.provider_kind.clone(),
+        machine: event.machine,
+        failure,
+        campaign: event.campaign.clone(),
+        receipt_id: event.receipt_id.clone(),
+        position: number,
+    });
+}
+
+fn read(consumed: &Consumed) -> Read {
+    let Some(value) = &consumed.record.value else {
+        return Read::Bad("no_value", "an event has a value".to_owned());
+    };
+    let policy_id = <PolicyApplied as schemas::Wire>::codec().id;
+    if codec::schema_id(value).is_ok_and(|id| id == policy_id) {
+        return match decode::<PolicyApplied>(value) {
+            Ok(record) => match Policy::parse(u32::try_from(record.version).unwrap_or(0), &record.document) {
+                Ok(policy) => Read::Policy(Arc::new(policy), Box::new(record)),
+                Err(error) => Read::Bad("bad_policy", error.to_string()),
+            },
+            Err(error) => Read::Bad("undecodable", error.to_string()),
+        };
+    }
+    let event = match decode::<EventRecord>(value) {
+        Ok(event) => event,
+        Err(error) => return Read::Bad("undecodable", error.to_string()),
+    };
+    match CanonicalEvent::try_from(event) {
+        Ok(event)
+            if event.kind == Kind::Reconsidered && !event.metadata.contains_key(crate::evidence::inner::POLICY) =>
+        {
+            Read::Bad("no_policy", "a reconsidered event names the policy it brings".to_owned())
+        }
+        Ok(event) => Read::Event(Box::new(event)),
+        Err(error) => Read::Bad("unreadable", error.to_string()),
+    }
+}
+
+fn output(topic: &str, consumed: &Consumed, key: String, value: Option<bytes::Bytes>) -> Output {
+    let record = Record {
+        key: Some(key.into()),
+        value,
+        headers: consumed.record.headers.clone(),
+        timestamp_ms: consumed.record.timestamp_ms,
+    };
+    Output { topic: topic.into(), partition: None, record }
+}
+
+fn dead_letter(consumed: &Consumed, reason: &'static str, detail: String) -> Result<Verdict, StageError> {
+    let text = |header: &Header| (header.name.to_string(), String::from_utf8_lossy(&header.value).into_owned());
+    let headers: BTreeMap<String, String> = consumed.record.headers.iter().map(text).collect();
+    let letter = DeadLetter {
+        stage: "suppressor".to_owned(),
+        reason: reason.to_owned(),
+        detail: detail.chars().take(512).collect(),
+        topic: consumed.topic.to_string(),
+        partition: i32::try_from(consumed.position.partition).unwrap_or(-1),
+        offset: i64::try_from(consumed.position.number()).unwrap_or(-1),
+        element: None,
+        attempt: 1,
+        receipt_id: headers.get(headers::RECEIPT_ID).cloned().unwrap_or_default(),
+        provider: String::new(),
+        tenant: String::new(),
+        key: consumed.record.key.as_ref().map(|key| key.to_vec()),
+        value: consumed.record.value.as_ref().map(|value| value.to_vec()),
+        headers,
+        dead_at: consumed.record.timestamp_ms.saturating_mul(1_000),
+    };
+    let record = Record {
+        key: consumed.record.key.clone(),
+        value: Some(encode(&letter).map_err(broken)?),
+        headers: consumed.record.headers.clone(),
+        timestamp_ms: consumed.record.timestamp_ms,
+    };
+    let output = Output { topic: topics::DEAD_LETTER.into(), partition: None, record };
+    Ok(Verdict { fate: Fate::Dead(reason), outputs: vec![output] })
+}
+
+fn unavailable(error: StoreError) -> StageError {
+    match error {
+        StoreError::Unavailable(_) => StageError::Unavailable(error.to_string()),
+        StoreError::Corrupt(_) => StageError::Broken(error.to_string()),
+    }
+}
+
+fn broken(error: impl std::fmt::Display) -> StageError {
+    StageError::Broken(error.to_string())
+}

@@ -1,0 +1,186 @@
+//! The seam for state: rows written at positions, read by stage, lookups and jobs.
+//!
+//! Contract, which one behavioural suite holds every implementation to:
+//! - Writing a row twice changes nothing. Of two rows of evidence with one key, the lower position stays; a derived row
+//!   of an older position never overwrites a newer one (R2).
+//! - A write is whole or absent per recipient, or whole after a replay: applying the same writes again completes it.
+//! - What `load` returns holds every write whose `apply` returned.
+
+pub mod embedded;
+pub mod memory;
+
+use crate::{Evidence, History, evidence::RowKey};
+use async_trait::async_trait;
+use domain::{Decision, EventId, Kind, RecipientKey, Scope, Tenant, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A store that cannot answer. It never means "allowed".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Away; try again.
+    #[error("the store cannot answer: {0}")]
+    Unavailable(String),
+    /// What it holds cannot be read.
+    #[error("the store holds what cannot be read: {0}")]
+    Corrupt(String),
+}
+
+/// What is in force for a recipient, as a lookup reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// Number of the position that decided.
+    pub position: u64,
+    /// Version of the policy that decided.
+    pub policy: u32,
+    /// The address as last sent.
+    pub address: String,
+    /// Every cause.
+    pub decision: Decision,
+}
+
+/// One entry of a message's timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageEntry {
+    /// Whose message.
+    pub key: RecipientKey,
+    /// The provider that carried it.
+    pub provider: String,
+    /// The provider's id.
+    pub message_id: String,
+    /// The event.
+    pub event_id: EventId,
+    /// The provider's time, clamped by the receipt.
+    pub occurred_at: Timestamp,
+    /// When the gateway took it.
+    pub received_at: Timestamp,
+    /// What happened.
+    pub kind: Kind,
+    /// The provider's own word.
+    pub provider_kind: String,
+    /// Opened or clicked by a machine.
+    pub machine: bool,
+    /// Class, code and reply of a failure, in one line.
+    pub failure: Option<String>,
+    /// Campaign.
+    pub campaign: Option<String>,
+    /// The receipt that first brought it.
+    pub receipt_id: String,
+    /// Number of the position that first brought it.
+    pub position: u64,
+}
+
+/// An end to come: when it passes, an `expired` event goes into the log (R7).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Due {
+    /// The end.
+    pub at: Timestamp,
+    /// Whose.
+    pub key: RecipientKey,
+    /// Where.
+    pub scope: Scope,
+}
+
+/// Everything one batch writes for one recipient.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// Whose.
+    pub key: RecipientKey,
+    /// New rows, or rows found to have been brought earlier.
+    pub rows: Vec<Evidence>,
+    /// Rows to delete: committed and overridden (R6).
+    pub trimmed: Vec<RowKey>,
+    /// The whole history with `rows` in and `trimmed` out, for engines that keep a recipient in one piece.
+    pub history: History,
+    /// What is in force now; `None` where no row of evidence was added.
+    pub in_force: Option<InForce>,
+    /// Events that are no evidence, with the position that first brought them: for dedupe.
+    pub seen: Vec<(Timestamp, EventId, u64)>,
+    /// Entries of message timelines.
+    pub messages: Vec<MessageEntry>,
+    /// Ends to come.
+    pub due: Vec<Due>,
+    /// Encoded deltas by position, for as-of answers.
+    pub audit: Vec<(u64, Scope, Vec<u8>)>,
+}
+
+/// A policy and since which position of a partition it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRow {
+    /// Its version.
+    pub version: u32,
+    /// Revision of decide's code when it was applied.
+    pub decide_revision: u32,
+    /// Its text.
+    pub document: String,
+    /// When.
+    pub applied_at: Timestamp,
+    /// By whom.
+    pub applied_by: String,
+}
+
+/// One page of a scan, and where to go on.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// What was found.
+    pub items: Vec<T>,
+    /// Pass this to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// State, by recipient.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// The histories of recipients, in the order asked; empty where nothing is known.
+    async fn load(&self, keys: &[RecipientKey]) -> Result<Vec<History>, StoreError>;
+
+    /// The positions that first brought events which are no evidence, in the order asked.
+    async fn seen(&self, events: &[(Timestamp, EventId)]) -> Result<Vec<Option<u64>>, StoreError>;
+
+    /// Applies a batch's writes, then moves the partition's applied position up to `applied`.
+    async fn apply(&self, writes: Vec<Write>, applied: &[(u32, u64)]) -> Result<(), StoreError>;
+
+    /// Number of the last position applied in a partition.
+    async fn applied(&self, partition: u32) -> Result<Option<u64>, StoreError>;
+
+    /// How many offsets below a committed position the store may have lost in a crash, and the owner applies again (R4).
+    fn sync_window(&self) -> u64;
+
+    /// What is in force, in the order asked; `None` where nothing ever was.
+    async fn in_force(&self, keys: &[RecipientKey]) -> Result<Vec<Option<InForce>>, StoreError>;
+
+    /// A message's timeline, by provider's id, at most `entries_max`.
+    async fn message(
+        &self,
+        tenant: &Tenant,
+        message_id: &str,
+        entries_max: usize,
+    ) -> Result<Vec<MessageEntry>, StoreError>;
+
+    /// Encoded deltas of a recipient, oldest first, at most `entries_max` of the newest.
+    async fn audit(&self, key: &RecipientKey, entries_max: usize) -> Result<Vec<(u64, Scope, Vec<u8>)>, StoreError>;
+
+    /// Ends at or before `until`, at most `max`, earliest first.
+    async fn due(&self, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError>;
+
+    /// Drops ends that were dealt with.
+    async fn spent(&self, due: &[Due]) -> Result<(), StoreError>;
+
+    /// Histories in order of keys, for jobs.
+    async fn scan(&self, after: Option<&str>, max: usize) -> Result<Page<(RecipientKey, History)>, StoreError>;
+
+    /// What is in force, in order of keys, for export.
+    async fn scan_in_force(&self, after: Option<&str>, max: usize)
+    -> Result<Page<(RecipientKey, InForce)>, StoreError>;
+
+    /// Records that a policy holds in a partition from a position on.
+    async fn put_policy(&self, partition: u32, position: u64, row: PolicyRow) -> Result<(), StoreError>;
+
+    /// Every policy of a partition with the position since which it holds, oldest first.
+    async fn policies(&self, partition: u32) -> Result<Vec<(u64, PolicyRow)>, StoreError>;
+
+    /// A job's note to itself (cursor, last run).
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Writes such a note.
+    async fn put_note(&self, name: &str, text: &str) -> Result<(), StoreError>;
+}

@@ -171,6 +171,8 @@ fn is_evidence(kind: Kind, machine: bool) -> bool {
 /// Registers that feed the unengaged job, never a decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Engagement {
+    /// Oldest send.
+    pub first_sent_at: Option<Timestamp>,
     /// Newest send.
     pub sent_at: Option<Timestamp>,
     /// Newest human open or click.
@@ -178,18 +180,25 @@ pub struct Engagement {
 }
 
 impl Engagement {
-    /// The newer of each register.
+    /// The oldest first send, and the newer of the other registers.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
-        Self { sent_at: self.sent_at.max(other.sent_at), engaged_at: self.engaged_at.max(other.engaged_at) }
+        Self {
+            first_sent_at: match (self.first_sent_at, other.first_sent_at) {
+                (Some(one), Some(two)) => Some(one.min(two)),
+                (one, two) => one.or(two),
+            },
+            sent_at: self.sent_at.max(other.sent_at),
+            engaged_at: self.engaged_at.max(other.engaged_at),
+        }
     }
 
     /// What an event adds.
     pub fn of(event: &CanonicalEvent) -> Self {
         let at = Some(event.occurred_at.min(event.received_at));
         match event.kind {
-            Kind::Accepted | Kind::Delivered => Self { sent_at: at, engaged_at: None },
-            Kind::Opened | Kind::Clicked if !event.machine => Self { sent_at: None, engaged_at: at },
+            Kind::Accepted | Kind::Delivered => Self { first_sent_at: at, sent_at: at, engaged_at: None },
+            Kind::Opened | Kind::Clicked if !event.machine => Self { engaged_at: at, ..Self::default() },
             _ => Self::default(),
         }
     }

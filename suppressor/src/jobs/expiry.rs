@@ -1,0 +1,86 @@
+//! Ends that have passed become `expired` events (R7).
+//!
+//! A due row goes only once the event it led to is applied (R5); until then a second scan appends the same event again,
+//! which its id makes a duplicate.
+
+use super::{InnerEvent, JobError, inner_event};
+use crate::store::{Due, Store};
+use domain::{Kind, Timestamp};
+use event_log::{Append, Position};
+use std::collections::{BTreeMap, VecDeque};
+
+const SCAN_MAX: usize = 1_000;
+const APPENDS_AT_ONCE: usize = 64;
+
+/// The scanner. Keeps which ends it has turned into events that are not applied yet.
+#[derive(Debug, Default)]
+pub struct Expiry {
+    waiting: VecDeque<(Due, Position)>,
+    appended: BTreeMap<Due, ()>,
+}
+
+impl Expiry {
+    /// Appends an event for every end at or before `now`, at most a page of them, and drops the rows of those applied.
+    /// Returns how many were appended.
+    pub async fn run(&mut self, store: &dyn Store, log: &dyn Append, now: Timestamp) -> Result<usize, JobError> {
+        self.drop_applied(store).await?;
+        if self.waiting.len() >= SCAN_MAX {
+            return Ok(0);
+        }
+        let due = store.due(now, SCAN_MAX).await?;
+        let fresh: Vec<Due> = due.into_iter().filter(|due| !self.appended.contains_key(due)).collect();
+        let mut count = 0;
+        for chunk in fresh.chunks(APPENDS_AT_ONCE) {
+            let appends = chunk.iter().map(|due| inner_event::append(log, expired(due, now).into_event()));
+            for (due, appended) in chunk.iter().zip(futures_util::future::join_all(appends).await) {
+                let (_, position) = appended?;
+                self.waiting.push_back((due.clone(), position));
+                self.appended.insert(due.clone(), ());
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    async fn drop_applied(&mut self, store: &dyn Store) -> Result<(), JobError> {
+        let mut applied: BTreeMap<u32, Option<u64>> = BTreeMap::new();
+        let mut spent = Vec::new();
+        let mut left = VecDeque::new();
+        for (due, position) in self.waiting.drain(..) {
+            let reached = match applied.get(&position.partition) {
+                Some(reached) => *reached,
+                None => {
+                    let reached = store.applied(position.partition).await?;
+                    applied.insert(position.partition, reached);
+                    reached
+                }
+            };
+            if reached.is_some_and(|reached| reached >= position.number()) {
+                spent.push(due);
+            } else {
+                left.push_back((due, position));
+            }
+        }
+        self.waiting = left;
+        store.spent(&spent).await?;
+        for due in &spent {
+            self.appended.remove(due);
+        }
+        Ok(())
+    }
+}
+
+/// Its id comes from recipient, scope and end, so that every scan of the same row makes the same event.
+fn expired(due: &Due, now: Timestamp) -> InnerEvent {
+    InnerEvent {
+        key: due.key.clone(),
+        kind: Kind::Expired,
+        occurred_at: due.at,
+        received_at: now,
+        provider: "quell",
+        source: "expiry".to_owned(),
+        scope: Some(due.scope.clone()),
+        identity: String::new(),
+        metadata: BTreeMap::new(),
+    }
+}

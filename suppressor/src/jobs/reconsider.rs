@@ -1,0 +1,84 @@
+//! Applying a policy (R9): it is appended to every partition, then a sweep appends a `reconsidered` event for each
+//! recipient with evidence. The sweep resumes where it was.
+
+use super::{InnerEvent, JobError, inner_event};
+use crate::{
+    Policy,
+    evidence::inner,
+    policy::{BUILT_IN_VERSION, DECIDE_REVISION},
+    store::{PolicyRow, Store},
+};
+use domain::{Kind, Timestamp};
+use event_log::{Append, Record};
+use schemas::{encode, topics, wire::PolicyApplied};
+
+const SWEEP: &str = "sweep";
+const PAGE: usize = 500;
+const APPENDS_AT_ONCE: usize = 64;
+
+/// The newest policy applied in partition 0, if any was: what a start compares its file with.
+pub async fn newest(store: &dyn Store) -> Result<Option<PolicyRow>, JobError> {
+    Ok(store.policies(0).await?.pop().map(|(_, row)| row))
+}
+
+/// Appends a policy to every partition of the events topic, and asks for a sweep. Returns its version.
+pub async fn apply(
+    store: &dyn Store,
+    log: &dyn Append,
+    document: &str,
+    now: Timestamp,
+    by: &str,
+) -> Result<u32, JobError> {
+    let known = newest(store).await?.map_or(BUILT_IN_VERSION, |row| row.version);
+    let asked: u32 = store.note("policy.version").await?.and_then(|text| text.parse().ok()).unwrap_or(known);
+    let version = known.max(asked) + 1;
+    Policy::parse(version, document)?;
+    let record = PolicyApplied {
+        version: i32::try_from(version).unwrap_or(i32::MAX),
+        decide_revision: i32::try_from(DECIDE_REVISION).unwrap_or(i32::MAX),
+        document: document.to_owned(),
+        applied_at: now.as_micros(),
+        applied_by: by.to_owned(),
+    };
+    let value = encode(&record)?;
+    for partition in 0..log.partitions(topics::EVENTS)? {
+        let record =
+            Record { key: None, value: Some(value.clone()), headers: Vec::new(), timestamp_ms: now.as_millis() };
+        log.append(topics::EVENTS, Some(partition), record).await?;
+    }
+    store.put_note("policy.version", &version.to_string()).await?;
+    store.put_note(SWEEP, &format!("{version}\n")).await?;
+    Ok(version)
+}
+
+/// Goes on with a sweep, a page at a time. Returns how many events it appended, and whether the sweep is over.
+pub async fn sweep(store: &dyn Store, log: &dyn Append, now: Timestamp) -> Result<(usize, bool), JobError> {
+    let Some(note) = store.note(SWEEP).await?.filter(|note| !note.is_empty()) else { return Ok((0, true)) };
+    let (version, after) = note.split_once('\n').unwrap_or((&note, ""));
+    let page = store.scan(Some(after).filter(|after| !after.is_empty()), PAGE).await?;
+    let events: Vec<_> = page
+        .items
+        .into_iter()
+        .filter(|(_, history)| !history.rows.is_empty())
+        .map(|(key, history)| {
+            let newest = history.rows.iter().map(crate::Evidence::effective_at).max().unwrap_or(now);
+            InnerEvent {
+                key,
+                kind: Kind::Reconsidered,
+                occurred_at: newest,
+                received_at: now,
+                provider: "quell",
+                source: "policy".to_owned(),
+                scope: None,
+                identity: version.to_owned(),
+                metadata: [(inner::POLICY.to_owned(), version.to_owned())].into(),
+            }
+            .into_event()
+        })
+        .collect();
+    let count = inner_event::append_all(log, events, APPENDS_AT_ONCE).await?;
+    let over = page.next.is_none();
+    let note = page.next.map(|next| format!("{version}\n{next}")).unwrap_or_default();
+    store.put_note(SWEEP, &note).await?;
+    Ok((count, over))
+}

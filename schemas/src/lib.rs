@@ -4,7 +4,9 @@
 
 pub mod codec;
 pub mod headers;
+pub mod receipt;
 pub mod topics;
 pub mod wire;
 
 pub use codec::{DecodeError, EncodeError, Wire, decode, encode};
+pub use receipt::{ReceiptId, ReceiptIdError};

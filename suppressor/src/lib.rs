@@ -9,6 +9,7 @@
 
 pub mod evidence;
 pub mod jobs;
+pub mod lookup;
 pub mod policy;
 pub mod stage;
 pub mod store;

@@ -1,1 +1,26 @@
+//! Tells every provider what is suppressed.
+//!
+//! Each configured account is a [`Lane`]: a stage with a consumer group of its own over the deltas, so that the outage of
+//! one provider delays no other. A lane folds a batch to the newest desired state of each recipient ([`plan`](mod@plan),
+//! pure), makes the provider's calls one after the other, spaced and within its rate limit ([`caller`]), and writes an
+//! outcome for each delta.
+//!
+//! Adding to a list and removing from it may be repeated: after a crash between a call and its commit, the call is made
+//! again and changes nothing. Nothing is lost while a provider is down: the lane stands still and its positions wait.
 
+pub mod account;
+pub mod api;
+pub mod bootstrap;
+pub mod caller;
+pub mod lane;
+pub mod metrics;
+mod outcome;
+mod pace;
+pub mod plan;
+mod removed;
+
+pub use account::{Account, AccountConfig, AccountError, RateLimit};
+pub use api::{ApiError, HttpApi, ProviderApi};
+pub use bootstrap::{Bootstrap, BootstrapError};
+pub use lane::{Lane, LaneStatus};
+pub use metrics::Metrics;

@@ -4,10 +4,34 @@
 //!
 //! One folder a provider. Adding one adds a folder and a line in [`PROVIDERS`].
 
+mod draft;
+mod form;
+mod json;
+mod verify;
+
+pub mod drip;
+pub mod generic;
+pub mod mailgun;
+pub mod postmark;
 pub mod request;
+pub mod sendgrid;
 pub mod source;
+pub mod suppression_api;
+pub mod twilio;
 pub mod webhook;
 
 pub use request::Request;
 pub use source::{Source, SourceError, SourceSpec};
-pub use webhook::{Authentication, Element, Fate, Malformed, Overload, Parsed, Provider, Triage};
+pub use webhook::{Authentication, Context, Element, Fate, Malformed, Overload, Parsed, Provider, Triage};
+
+/// Every provider there is.
+pub static PROVIDERS: &[&dyn Provider] =
+    &[&sendgrid::SendGrid, &postmark::Postmark, &mailgun::Mailgun, &drip::Drip, &twilio::Twilio, &generic::Generic];
+
+/// The provider of a name, as it stands in paths and configuration.
+pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
+    PROVIDERS.iter().copied().find(|provider| provider.name() == name)
+}
+
+#[cfg(test)]
+mod testing;

@@ -1,6 +1,6 @@
 //! What every provider's folder answers.
 
-use crate::{Request, Source};
+use crate::{Request, Source, SourceError, SourceSpec, verify};
 use domain::{CanonicalEvent, Timestamp};
 
 /// Verdict on a request's proofs.
@@ -92,8 +92,15 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// Reads one element. Never panics, whatever it holds; its output is bounded by its input.
     fn parse(&self, request: &Request<'_>, element: &Element<'_>, context: &Context<'_>) -> Parsed;
 
-    /// What makes this provider try again (PROVIDERS: retries).
-    fn overload(&self) -> Overload;
+    /// What makes this provider try again.
+    fn overload(&self) -> Overload {
+        Overload::ServiceUnavailable
+    }
+
+    /// Says whether a source of this provider can work as configured. Providers add what they know about their keys.
+    fn check_source(&self, spec: &SourceSpec) -> Result<(), SourceError> {
+        verify::check_source(spec)
+    }
 
     /// Decides whether a webhook is worth storing: reads elements until one holds an event.
     fn triage(&self, request: &Request<'_>, context: &Context<'_>) -> Triage {

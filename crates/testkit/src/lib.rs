@@ -1,1 +1,10 @@
+//! What tests, the demo and the benchmarks need and production does not: builders of canonical events and deltas, webhooks
+//! as providers send and sign them, and providers' suppression APIs as strict as the real ones.
 
+pub mod builders;
+pub mod fake;
+pub mod payloads;
+pub mod sign;
+
+pub use fake::{Fake, FakeApi, Fault, Lists};
+pub use sign::SignedRequest;

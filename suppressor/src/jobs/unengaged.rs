@@ -32,6 +32,11 @@ pub async fn last_run(store: &dyn Store) -> Result<Option<Timestamp>, JobError> 
     Ok(started.and_then(|micros| Timestamp::from_micros(micros).ok()))
 }
 
+/// Notes a run at `now` without doing one: on a new store the first run is due an interval later.
+pub async fn schedule_first(store: &dyn Store, now: Timestamp) -> Result<(), JobError> {
+    Ok(store.put_note(NOTE, &now.as_micros().to_string()).await?)
+}
+
 /// Begins a run as of `now`; one that is under way is given up.
 pub async fn begin(store: &dyn Store, now: Timestamp) -> Result<(), JobError> {
     Ok(store.put_note(NOTE, &format!("{}\n", now.as_micros())).await?)

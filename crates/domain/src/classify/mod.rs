@@ -10,7 +10,8 @@
 //! 5. the subject class of an enhanced code (`x.7.x` is policy, whatever the detail);
 //! 6. the provider's weak word (it sorts into a drawer that holds several causes);
 //! 7. basic reply codes (RFC 5321 4.2) that name one cause;
-//! 8. the provider's word that the failure is final: then, and only then, an unexplained failure is the recipient's.
+//! 8. the provider's word on hardness alone: an unexplained final failure is an unknown recipient, an unexplained passing
+//!    one a recipient out of reach for now, and one of which nobody says either is undetermined.
 
 mod codes;
 mod reply;
@@ -147,7 +148,7 @@ fn cause(
     }
     match evidence.permanent {
         Some(true) => (Attribution::Recipient, FailureClass::UnknownRecipient, "provider.hard".to_owned()),
-        Some(false) => (Attribution::Recipient, FailureClass::Undetermined, "provider.soft".to_owned()),
+        Some(false) => (Attribution::Recipient, FailureClass::Unreachable, "provider.soft".to_owned()),
         None => (Attribution::Recipient, FailureClass::Undetermined, "undetermined".to_owned()),
     }
 }

@@ -24,6 +24,24 @@ fn dead_addresses() {
         ("550 5.5.0 Requested action not taken: mailbox unavailable (S2017062302)", "text.unknown_recipient"),
         ("550 5.4.1 Recipient address rejected: Access denied. AS(201806281) [host]", "text.directory_edge_block"),
         ("550 5.1.10 RESOLVER.ADR.RecipientNotFound; not found by SMTP address lookup", "text.directory_edge_block"),
+        (
+            "550 5.1.1 <j@example.com>: Recipient address rejected: User unknown in virtual mailbox table",
+            "enhanced.5.1.1",
+        ),
+        (
+            "550-5.1.1 The email account that you tried to reach does not exist. Please try 550-5.1.1 double-checking the \
+             recipient's email address for typos. https://support.google.com/mail/?p=NoSuchUser",
+            "enhanced.5.1.1",
+        ),
+        (
+            "host mx.example.com[192.0.2.1] said: 550 user not found (in reply to RCPT TO command)",
+            "text.unknown_recipient",
+        ),
+        ("550 User jane not listed in Domino Directory", "text.unknown_recipient"),
+        ("550 No such recipient here", "text.unknown_recipient"),
+        ("550 Invalid recipient", "text.unknown_recipient"),
+        ("550 unknown or illegal alias", "provider.hard"),
+        ("553 sorry, that address is not in my list of allowed rcpthosts", "provider.hard"),
         ("550 5.0.0 failed", "provider.hard"),
         ("550 permanent failure for one or more recipients", "provider.hard"),
         ("", "provider.hard"),
@@ -56,6 +74,18 @@ fn what_is_not_the_recipients_failure_is_never_hard() {
         ("550 fails DMARC verification", A::Sender, F::Policy, "text.authentication"),
         ("421 4.7.0 too many messages, slow down", A::Sender, F::Rate, "text.rate"),
         ("550 sender address rejected: domain not found", A::Sender, F::Policy, "text.sender"),
+        ("550 your account has been suspended from sending", A::Sender, F::Policy, "text.sender"),
+        ("550 Mail from domain rejected", A::Sender, F::Policy, "text.sender"),
+        (
+            "550 SC-001 mail rejected by Outlook.com for policy reasons; IP poor",
+            A::Sender,
+            F::Reputation,
+            "text.blocklist",
+        ),
+        ("550 high volume of messages from you", A::Sender, F::Rate, "text.rate"),
+        ("421 4.7.0 [TS01] Messages temporarily deferred due to user complaints", A::Sender, F::Policy, "enhanced.4.7"),
+        ("554 5.7.1 The message looks like spam to us", A::Message, F::Content, "text.spam_content"),
+        ("501 syntax error", A::Provider, F::Protocol, "text.tls"),
         ("552 5.3.4 too big", A::Message, F::Size, "enhanced.5.3.4"),
         ("554 message size exceeds the limit", A::Message, F::Size, "text.size"),
         ("unable to get mx info: failed to get IPs from PTR record: lookup <nil>", A::Domain, F::Dns, "text.mx_lookup"),
@@ -92,6 +122,8 @@ fn a_providers_word_counts_for_what_it_is_worth() {
 
     let soft = classify(&Evidence { permanent: Some(false), diagnostic: unknown_user, ..Evidence::default() });
     assert_eq!((soft.bounce(), soft.class), (Kind::BouncedSoft, F::UnknownRecipient));
+    let soft = classify(&Evidence { permanent: Some(false), diagnostic: Some("hm"), ..Evidence::default() });
+    assert_eq!((soft.class, soft.rule.as_str()), (F::Unreachable, "provider.soft"));
     let nothing = classify(&Evidence::default());
     assert_eq!(
         (nothing.bounce(), nothing.class, nothing.rule.as_str()),

@@ -46,7 +46,7 @@ const PHRASES: &[Phrase] = &[
         "blocklist",
         Attribution::Sender,
         FailureClass::Reputation,
-        r"spamhaus|spamcop|barracudacentral|sorbs|proofpoint dynamic reputation|senderscore|uceprotect|\brbl\b|\bdnsbl\b|black ?list|blocklist|block list|listed (in|on|at|by) |reputation|(client|sending|your)( host| ip| mta|)( address|)( \[[^\]]*\]| [0-9a-f.:]+|) (is |was |has been |)(temporarily |)(block|ban|refus|reject)|\bip\b.{0,60}(blocked|banned|not allowed|poor)|banned sending ip|s3140|s3150",
+        r"spamhaus|spamcop|barracudacentral|sorbs|proofpoint dynamic reputation|senderscore|uceprotect|\brbl\b|\bdnsbl\b|black ?list|blocklist|block list|(is|are|was|been|ip|host|client|currently) listed (in|on|at|by) |reputation|(client|sending|your)( host| ip| mta|)( address|)( \[[^\]]*\]| [0-9a-f.:]+|) (is |was |has been |)(temporarily |)(block|ban|refus|reject)|\bip\b.{0,60}(blocked|banned|not allowed|poor)|banned sending ip|s3140|s3150",
     ),
     phrase(
         "spam_content",
@@ -70,26 +70,26 @@ const PHRASES: &[Phrase] = &[
         "rate",
         Attribution::Sender,
         FailureClass::Rate,
-        r"too many (connections|messages|emails|mails|recipients|concurrent|errors|failures|sessions|invalid)|rate limit|ratelimit|throttl|sending (rate|limit|too)|message rate|receiving mail (too quickly|at a rate)|exceeded .{0,30}(rate|messages per|connections)|try(ing)? to send too|mail flood|too fast|frequency|volume",
+        r"too many (connections|messages|emails|mails|recipients|concurrent|errors|failures|sessions|invalid)|rate limit|ratelimit|throttl|sending (rate|limit|too)|message rate|receiving mail (too quickly|at a rate)|exceeded .{0,30}(rate|messages per|connections)|try(ing)? to send too|mail flood|too fast|(high|sending|excessive) (frequency|volume)|volume of (mail|message|email)",
     ),
     phrase("greylist", Attribution::Domain, FailureClass::Policy, r"gr[ea]y ?-?list"),
     phrase(
         "sender",
         Attribution::Sender,
         FailureClass::Policy,
-        r"(sender|from|return|envelope)( address| domain| verify| mailbox|) .{0,40}(reject|denied|refus|block|not (allowed|permitted|accepted|exist|found|verified)|does not exist|invalid|unknown|suspended|failed|unverified)|(reject|block|refus|den)\w* .{0,30}\bsender|not (authorized|authorised|allowed|permitted) to send|you are not allowed|domain of sender|invalid sender|unverified (address|sender)|bad sender",
+        r"(sender|mail from|from (address|domain|header)|return.path|envelope.from)( address| domain| verify| mailbox|)[:,]? .{0,20}(reject|denied|refus|block|not (allowed|permitted|accepted|exist|found|verified)|does not exist|invalid|unknown|suspended|failed|unverified)|(reject|block|refus|den)\w* .{0,30}\bsender|not (authorized|authorised|allowed|permitted) to send|you are not allowed|domain of sender|(your|sending|sender.?s) (account|domain|server)\b.{0,30}(suspend|disabled|blocked|rejected|banned|deactivated)|invalid sender|unverified (address|sender)|bad sender",
     ),
     phrase(
         "size",
         Attribution::Message,
         FailureClass::Size,
-        r"message (is |)(too (big|large|long)|size|length)|(size|length) (limit|exceed)|exceeds? .{0,30}(message size|size limit|maximum (size|message))|too large|header .{0,10}too (long|big)",
+        r"message (is |)(too (big|large|long)|size|length)|(maximum|max) (message |mail |)(size|length)|exceeds? .{0,30}(message size|size limit|maximum (size|message))|too large|header .{0,10}too (long|big)",
     ),
     phrase(
         "bad_domain",
         Attribution::Domain,
         FailureClass::BadDomain,
-        r"(domain|host)( name|) .{0,80}(does not exist|doesn't exist|not found|not exist|no longer|is invalid|does not accept|doesn't accept|has expired|is not valid)|(unknown|invalid|bad|no such|non-?existent) (destination |recipient |)(domain|host)|nxdomain|null mx|bad destination (host|system|domain)|no such domain|unrouteable (mail )?domain",
+        r"(domain|host)( name|) ([a-z0-9.-]+ |)(does not exist|doesn't exist|not found|not exist|no longer|is invalid|does not accept|doesn't accept|has expired|is not valid)|(unknown|invalid|bad|no such|non-?existent) (destination |recipient |)(domain|host)|nxdomain|null mx|bad destination (host|system|domain)|no such domain|unrouteable (mail )?domain",
     ),
     phrase(
         "dns",
@@ -113,7 +113,7 @@ const PHRASES: &[Phrase] = &[
         "tls",
         Attribution::Provider,
         FailureClass::Protocol,
-        r"\bstarttls\b|\btls\b .{0,30}(required|fail|handshake|error|negotiat)|certificate (verif|invalid|expired)|(syntax error|bad sequence|command (not|unrecognized|rejected))",
+        r"\bstarttls\b|\btls\b .{0,30}(required|fail|handshake|error|negotiat)|certificate (verif|invalid|expired)|syntax error( in (command|parameters)|[,;:]|$)|bad sequence|command (not|unrecognized|rejected)",
     ),
     phrase(
         "mailbox_full",
@@ -131,7 +131,7 @@ const PHRASES: &[Phrase] = &[
         "unknown_recipient",
         Attribution::Recipient,
         FailureClass::UnknownRecipient,
-        r"(unknown|no such|invalid|non-?existent|nonexistent|unrecogni[sz]ed|bad|undeliverable) .{0,12}(user|recipient|mail ?box|address|account|local|person|customer|alias|destination)|(user|recipient|mail ?box|address|account|local part|person|alias|customer)\b.{0,60}\b(unknown|not known|not (be |)found|does not exist|doesn't exist|not exist|nonexistent|not (a |)valid|invalid|undeliverable|unavailable for|cannot be found|couldn't be found|not listed|not recogni[sz]ed|unrouteable|not a (user|recipient))|does not exist|doesn't exist|doesn't have an? .{0,40}account|not our customer|no (mail ?box|user|account|one|recipient)\b.{0,30}(here|by that|with that|named|found|known)|nosuchuser|unrouteable address|requested action not taken: mailbox unavailable|(user|recipient|mailbox) not (in|on) ",
+        r"(unknown|no such|invalid|non-?existent|nonexistent|unrecogni[sz]ed|bad|undeliverable) ((e-?mail|local|destination|virtual|recipient|mailbox|user|or|such) )*(user|recipient|mail ?box|address|account|person|customer|alias)|(user|recipient|mail ?box|address|account|local part|person|alias|customer)\b.{0,60}\b(unknown|not known|not (be |)found|does not exist|doesn't exist|not exist|nonexistent|not (a |)valid|invalid|undeliverable|unavailable for|cannot be found|couldn't be found|not listed|not recogni[sz]ed|unrouteable|not a (user|recipient))|does not exist|doesn't exist|doesn't have an? .{0,40}account|not our customer|no (mail ?box|user|account|one|recipient)\b.{0,30}(here|by that|with that|named|found|known)|nosuchuser|unrouteable address|requested action not taken: mailbox unavailable|(user|recipient|mailbox) not (in|on) ",
     ),
 ];
 

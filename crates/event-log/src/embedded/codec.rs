@@ -1,0 +1,229 @@
+//! How a record lies in its keyspace.
+//!
+//! ```text
+//! version u8 = 1 | epoch u16 BE | timestamp i64 BE | key | value | n headers | (name | value)*
+//! ```
+//!
+//! Epoch and timestamp stand at fixed places, so that the one can be set when the record's turn comes and the other read
+//! without decoding the rest. Lengths are LEB128; those of key and value are one higher than the length, 0 for "none".
+
+use crate::{Header, Record};
+use bytes::Bytes;
+use std::borrow::Cow;
+
+const VERSION: u8 = 1;
+const EPOCH_AT: usize = 1;
+const TIMESTAMP_AT: usize = 3;
+const FIXED: usize = 11;
+
+/// Bytes that are no record: the disk lied, or a newer version wrote them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("unknown record version {0}: written by a newer release?")]
+    Version(u8),
+    #[error("record ends too early")]
+    Short,
+    #[error("record has {0} bytes too many")]
+    Long(usize),
+    #[error("record holds a length that cannot be")]
+    Length,
+    #[error("header name is not UTF-8")]
+    Name,
+}
+
+/// Encodes a record, with epoch 0 until [`set_epoch`] is called.
+pub(crate) fn encode(record: &Record) -> Vec<u8> {
+    let mut out = Vec::with_capacity(FIXED + 16 + size(record));
+    out.push(VERSION);
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&record.timestamp_ms.to_be_bytes());
+    put_optional(&mut out, record.key.as_deref());
+    put_optional(&mut out, record.value.as_deref());
+    put_length(&mut out, record.headers.len());
+    for header in &record.headers {
+        put_bytes(&mut out, header.name.as_bytes());
+        put_bytes(&mut out, &header.value);
+    }
+    out
+}
+
+/// What a record takes, about: key, value and headers.
+pub(crate) fn size(record: &Record) -> usize {
+    let headers: usize = record.headers.iter().map(|header| header.name.len() + header.value.len() + 4).sum();
+    record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len) + headers
+}
+
+/// Writes the epoch into an encoded record.
+pub(crate) fn set_epoch(encoded: &mut [u8], epoch: u16) {
+    if let Some(place) = encoded.get_mut(EPOCH_AT..TIMESTAMP_AT) {
+        place.copy_from_slice(&epoch.to_be_bytes());
+    }
+}
+
+/// The timestamp alone.
+pub(crate) fn timestamp_ms(encoded: &[u8]) -> Result<i64, DecodeError> {
+    Ok(i64::from_be_bytes(fixed(encoded, TIMESTAMP_AT)?))
+}
+
+/// Decodes a record and its epoch. Any bytes are answered, none are trusted.
+pub(crate) fn decode(encoded: &[u8]) -> Result<(u16, Record), DecodeError> {
+    let [version] = fixed::<1>(encoded, 0)?;
+    if version != VERSION {
+        return Err(DecodeError::Version(version));
+    }
+    let epoch = u16::from_be_bytes(fixed(encoded, EPOCH_AT)?);
+    let timestamp_ms = timestamp_ms(encoded)?;
+    // One copy for the whole record; its parts share it.
+    let mut reader = Reader { bytes: Bytes::copy_from_slice(encoded), at: FIXED };
+    let key = reader.optional()?;
+    let value = reader.optional()?;
+    let n_headers = reader.length()?;
+    // Two bytes are the least a header takes: a count beyond that is a lie, and nothing is reserved for it.
+    if n_headers > reader.left() / 2 {
+        return Err(DecodeError::Length);
+    }
+    let mut headers = Vec::with_capacity(n_headers);
+    for _ in 0..n_headers {
+        let name = reader.bytes_of_length()?;
+        let name = std::str::from_utf8(&name).map_err(|_| DecodeError::Name)?.to_owned();
+        headers.push(Header { name: Cow::Owned(name), value: reader.bytes_of_length()? });
+    }
+    match reader.left() {
+        0 => Ok((epoch, Record { key, value, headers, timestamp_ms })),
+        left => Err(DecodeError::Long(left)),
+    }
+}
+
+fn fixed<const N: usize>(encoded: &[u8], at: usize) -> Result<[u8; N], DecodeError> {
+    encoded.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).ok_or(DecodeError::Short)
+}
+
+fn put_length(out: &mut Vec<u8>, mut length: usize) {
+    while length >= 0x80 {
+        out.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_length(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+fn put_optional(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    put_length(out, bytes.map_or(0, |bytes| bytes.len() + 1));
+    out.extend_from_slice(bytes.unwrap_or_default());
+}
+
+struct Reader {
+    bytes: Bytes,
+    at: usize,
+}
+
+impl Reader {
+    fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
+    }
+
+    fn length(&mut self) -> Result<usize, DecodeError> {
+        let mut length = 0u64;
+        // Five groups of seven bits: lengths stay below 2^35, far above any record.
+        for shift in [0, 7, 14, 21, 28] {
+            let byte = *self.bytes.get(self.at).ok_or(DecodeError::Short)?;
+            self.at += 1;
+            length |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return usize::try_from(length).map_err(|_| DecodeError::Length);
+            }
+        }
+        Err(DecodeError::Length)
+    }
+
+    fn take(&mut self, length: usize) -> Result<Bytes, DecodeError> {
+        if length > self.left() {
+            return Err(DecodeError::Short);
+        }
+        let taken = self.bytes.slice(self.at..self.at + length);
+        self.at += length;
+        Ok(taken)
+    }
+
+    fn bytes_of_length(&mut self) -> Result<Bytes, DecodeError> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    fn optional(&mut self) -> Result<Option<Bytes>, DecodeError> {
+        match self.length()? {
+            0 => Ok(None),
+            length => self.take(length - 1).map(Some),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
+        proptest::collection::vec(any::<u8>(), 0..max).prop_map(Bytes::from)
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        let header = ("[a-zé-]{0,20}", bytes(40)).prop_map(|(name, value)| Header { name: Cow::Owned(name), value });
+        let headers = proptest::collection::vec(header, 0..5);
+        (proptest::option::of(bytes(40)), proptest::option::of(bytes(400)), headers, any::<i64>())
+            .prop_map(|(key, value, headers, timestamp_ms)| Record { key, value, headers, timestamp_ms })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(record in record(), epoch in 0u16..1_024) {
+            let mut encoded = encode(&record);
+            set_epoch(&mut encoded, epoch);
+            prop_assert_eq!(timestamp_ms(&encoded), Ok(record.timestamp_ms));
+            prop_assert_eq!(decode(&encoded), Ok((epoch, record)));
+        }
+
+        #[test]
+        fn any_bytes_are_answered(mut garbage in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&garbage);
+            if let Some(first) = garbage.first_mut() {
+                *first = VERSION;
+            }
+            // Nothing but a panic could go wrong; and what does decode encodes to something that decodes alike.
+            if let Ok((_, record)) = decode(&garbage) {
+                prop_assert_eq!(decode(&encode(&record)).map(|(_, again)| again), Ok(record));
+            }
+        }
+
+        #[test]
+        fn a_cut_or_a_longer_record_is_refused(record in record(), extra in 1usize..4) {
+            let mut encoded = encode(&record);
+            for cut in 0..encoded.len() {
+                prop_assert!(decode(&encoded[..cut]).is_err());
+            }
+            encoded.extend(std::iter::repeat_n(0, extra));
+            prop_assert_eq!(decode(&encoded), Err(DecodeError::Long(extra)));
+        }
+    }
+
+    #[test]
+    fn hostile_lengths_are_refused() {
+        let head = || encode(&Record { key: None, value: None, headers: vec![], timestamp_ms: 0 })[..FIXED].to_vec();
+        let check = |rest: &[u8], expected| {
+            let mut encoded = head();
+            encoded.extend_from_slice(rest);
+            assert_eq!(decode(&encoded), Err(expected), "{rest:?}");
+        };
+        check(&[0xff, 0xff, 0xff, 0xff, 0xff], DecodeError::Length);
+        check(&[0xff, 0xff, 0xff, 0xff, 0x0f], DecodeError::Short);
+        check(&[0, 0, 0xff, 0x7f], DecodeError::Length);
+        check(&[0, 0, 1, 1, 0xff, 0], DecodeError::Name);
+        check(&[0, 0], DecodeError::Short);
+        assert_eq!(decode(&[]), Err(DecodeError::Short));
+        assert_eq!(decode(&[9; 40]), Err(DecodeError::Version(9)));
+    }
+}

@@ -1,0 +1,265 @@
+//! The one thread that writes: group commit.
+//!
+//! All that waits is written as one batch of the database, with one `fdatasync`, and only then do readers see it and
+//! waiters hear of it. The batch goes into the journal whole or not at all, so each request in it is atomic.
+
+use super::{
+    Shared, codec, keys,
+    queue::{Put, Removal, Request},
+    topic::{Newest, encode_bounds},
+};
+use crate::{AppendError, Position, position::EPOCH_MAX};
+use fjall::{OwnedWriteBatch, PersistMode};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// Runs until the queue is closed and empty, or a write fails.
+pub(super) fn run(shared: &Arc<Shared>, epoch: u16) {
+    // Whatever ends this thread, nobody is left waiting.
+    let _guard = FailOnDrop(Arc::clone(shared));
+    let mut committer = Committer::new(shared, epoch);
+    while let Some(requests) = shared.queue.take() {
+        if let Err(error) = committer.write(requests) {
+            tracing::error!(%error, "the log cannot be written any more: restart the process");
+            shared.queue.fail(&error);
+            return;
+        }
+    }
+}
+
+struct FailOnDrop(Arc<Shared>);
+
+impl Drop for FailOnDrop {
+    fn drop(&mut self) {
+        self.0.queue.fail(&AppendError::Unavailable("the log's writer ended: restart the process".to_owned()));
+        for topic in &self.0.topics {
+            topic.appended.raise();
+        }
+    }
+}
+
+struct Committer<'a> {
+    shared: &'a Shared,
+    epoch: u16,
+    /// Per topic and partition, the offset of the next record.
+    next: Vec<Vec<u64>>,
+}
+
+/// A record staged in the group; `None` once a newer one of its key is staged too.
+type Staged = Option<(usize, [u8; 12], Vec<u8>)>;
+
+/// What the group writes, gathered so that no key is written twice in one batch: the order of two writes of one key in
+/// a batch is not defined.
+#[derive(Default)]
+struct Group {
+    puts: Vec<Staged>,
+    /// Per compacted topic and index key: the newest record and, where it is in this group, its place in `puts`.
+    newest: HashMap<(usize, Vec<u8>), (Newest, usize)>,
+    offsets: BTreeMap<Vec<u8>, u64>,
+    /// New starts of partitions.
+    starts: BTreeMap<(usize, u32), u64>,
+    /// Partitions that lose records and so must remember their end.
+    floors: BTreeMap<(usize, u32), ()>,
+    epoch: Option<u16>,
+}
+
+/// A request that is written, with what to answer.
+enum Done {
+    Append(tokio::sync::oneshot::Sender<Result<Position, AppendError>>, Position),
+    Plain(super::queue::Answer<()>),
+    Epoch(super::queue::Answer<u16>, Result<u16, AppendError>),
+}
+
+impl<'a> Committer<'a> {
+    fn new(shared: &'a Shared, epoch: u16) -> Self {
+        let end = |topic: &super::topic::Topic, p| topic.bounds(p).map_or(0, |bounds| bounds.end);
+        let next = shared.topics.iter().map(|topic| (0..topic.spec.partitions).map(|p| end(topic, p)).collect());
+        Self { shared, epoch, next: next.collect() }
+    }
+
+    /// Writes one group. An error means that the log is broken: what is on disk is not known.
+    fn write(&mut self, requests: Vec<Request>) -> Result<(), AppendError> {
+        let mut batch = self.shared.db.batch().durability(Some(PersistMode::SyncData));
+        let mut group = Group::default();
+        let mut done = Vec::with_capacity(requests.len());
+        let mut removals = Vec::new();
+        let mut failed = None;
+        for request in requests {
+            let answer = match &failed {
+                Some(error) => {
+                    request.fail(error);
+                    continue;
+                }
+                None => self.stage(request, &mut batch, &mut group, &mut removals),
+            };
+            match answer {
+                Ok(answer) => done.push(answer),
+                Err(error) => failed = Some(unavailable(&error)),
+            }
+        }
+        let written = match failed {
+            Some(error) => Err(error),
+            None => self.commit(batch, group, removals).map_err(|error| unavailable(&error)),
+        };
+        for answer in done {
+            let result = written.clone();
+            // A waiter that went away needs no answer.
+            match answer {
+                Done::Append(answer, position) => drop(answer.send(result.map(|()| position))),
+                Done::Plain(answer) => drop(answer.send(result)),
+                Done::Epoch(answer, epoch) => drop(answer.send(result.and(epoch))),
+            }
+        }
+        written
+    }
+
+    fn stage(
+        &mut self,
+        request: Request,
+        batch: &mut OwnedWriteBatch,
+        group: &mut Group,
+        removals: &mut Vec<Removal>,
+    ) -> Result<Done, fjall::Error> {
+        Ok(match request {
+            Request::Append { put, answer } => {
+                let position = self.stage_put(put, batch, group)?;
+                Done::Append(answer, position)
+            }
+            Request::Commit { puts, offsets, answer } => {
+                for put in puts {
+                    self.stage_put(put, batch, group)?;
+                }
+                group.offsets.extend(offsets);
+                Done::Plain(answer)
+            }
+            Request::Remove { removal, answer } => {
+                removals.push(removal);
+                Done::Plain(answer)
+            }
+            Request::RaiseEpoch { answer } if self.epoch >= EPOCH_MAX => {
+                let full = format!("the epoch is at its highest, {EPOCH_MAX}");
+                Done::Epoch(answer, Err(AppendError::Unavailable(full)))
+            }
+            Request::RaiseEpoch { answer } => {
+                self.epoch += 1;
+                group.epoch = Some(self.epoch);
+                Done::Epoch(answer, Ok(self.epoch))
+            }
+        })
+    }
+
+    fn stage_put(
+        &mut self,
+        put: Put,
+        batch: &mut OwnedWriteBatch,
+        group: &mut Group,
+    ) -> Result<Position, fjall::Error> {
+        let Put { topic, partition, mut encoded, key, tombstone_ms } = put;
+        let next = &mut self.next[topic][partition as usize];
+        let offset = *next;
+        *next += 1;
+        codec::set_epoch(&mut encoded, self.epoch);
+        let place = group.puts.len();
+        group.puts.push(Some((topic, keys::record(partition, offset), encoded)));
+        let compacted = self.shared.topics[topic].compacted.as_ref();
+        if let (Some(compacted), Some(key)) = (compacted, key) {
+            let index = (topic, keys::newest(partition, &key));
+            match group.newest.get(&index) {
+                Some((_, place)) => group.puts[*place] = None,
+                None => {
+                    let before = compacted.newest.get(&index.1)?.and_then(|bytes| Newest::decode(&bytes));
+                    if let Some(before) = before {
+                        batch.remove(&self.shared.topics[topic].records, keys::record(partition, before.offset));
+                        if let Some(timestamp) = before.tombstone_ms {
+                            batch.remove(&compacted.tombstones, keys::tombstone(timestamp, partition, before.offset));
+                        }
+                    }
+                }
+            }
+            group.newest.insert(index, (Newest { offset, tombstone_ms }, place));
+        }
+        Ok(Position { epoch: self.epoch, partition, offset })
+    }
+
+    fn commit(&self, mut batch: OwnedWriteBatch, mut group: Group, removals: Vec<Removal>) -> Result<(), fjall::Error> {
+        let Shared { topics, groups, meta, .. } = self.shared;
+        for removal in removals {
+            self.remove(removal, &mut batch, &mut group)?;
+        }
+        let mut appended = vec![false; topics.len()];
+        for (topic, key, encoded) in group.puts.into_iter().flatten() {
+            appended[topic] = true;
+            batch.insert(&topics[topic].records, key, encoded);
+        }
+        for ((topic, key), (newest, _)) in group.newest {
+            let Some(compacted) = &topics[topic].compacted else { continue };
+            if let (Some(timestamp), Some((partition, of))) = (newest.tombstone_ms, key.split_first_chunk::<4>()) {
+                let partition = u32::from_be_bytes(*partition);
+                batch.insert(&compacted.tombstones, keys::tombstone(timestamp, partition, newest.offset), of);
+            }
+            batch.insert(&compacted.newest, key, newest.encode());
+        }
+        for (key, next) in group.offsets {
+            batch.insert(groups, key, next.to_be_bytes());
+        }
+        for (topic, partition) in group.floors.keys() {
+            let start = group.starts.get(&(*topic, *partition)).copied();
+            let start = start.or_else(|| Some(topics[*topic].bounds(*partition)?.start)).unwrap_or_default();
+            let floor = self.next[*topic][*partition as usize];
+            batch.insert(meta, keys::bounds(&topics[*topic].spec.name, *partition), encode_bounds(start, floor));
+        }
+        if let Some(epoch) = group.epoch {
+            batch.insert(meta, keys::EPOCH, epoch.to_be_bytes());
+        }
+        batch.commit()?;
+        if let Some(epoch) = group.epoch {
+            self.shared.epoch.store(epoch, std::sync::atomic::Ordering::Release);
+        }
+        for ((topic, partition), start) in group.starts {
+            topics[topic].set_start(partition, start);
+        }
+        for (index, topic) in topics.iter().enumerate().filter(|(index, _)| appended[*index]) {
+            for (partition, end) in self.next[index].iter().enumerate() {
+                topic.set_end(partition as u32, *end);
+            }
+            topic.appended.raise();
+        }
+        Ok(())
+    }
+
+    fn remove(&self, removal: Removal, batch: &mut OwnedWriteBatch, group: &mut Group) -> Result<(), fjall::Error> {
+        match removal {
+            Removal::Expired { topic, partition, offsets, to } => {
+                let records = &self.shared.topics[topic].records;
+                offsets.iter().for_each(|offset| batch.remove(records, keys::record(partition, *offset)));
+                group.starts.insert((topic, partition), to);
+                group.floors.insert((topic, partition), ());
+            }
+            Removal::Tombstones { topic, tombstones } => {
+                let open = &self.shared.topics[topic];
+                let Some(compacted) = &open.compacted else { return Ok(()) };
+                for (timestamp, partition, offset, key) in tombstones {
+                    batch.remove(&compacted.tombstones, keys::tombstone(timestamp, partition, offset));
+                    let index = keys::newest(partition, &key);
+                    // A newer record of the key took the tombstone away already.
+                    if group.newest.contains_key(&(topic, index.clone())) {
+                        continue;
+                    }
+                    let newest = compacted.newest.get(&index)?.and_then(|bytes| Newest::decode(&bytes));
+                    if newest.is_some_and(|newest| newest.offset == offset) {
+                        batch.remove(&open.records, keys::record(partition, offset));
+                        batch.remove(&compacted.newest, index);
+                        group.floors.insert((topic, partition), ());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unavailable(error: &fjall::Error) -> AppendError {
+    AppendError::Unavailable(format!("{error}; restart the process"))
+}

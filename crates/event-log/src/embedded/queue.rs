@@ -1,0 +1,186 @@
+//! The bounded queue between those who write and the one thread that commits.
+
+use super::Limits;
+use crate::{AppendError, Position};
+use bytes::Bytes;
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+};
+use tokio::sync::oneshot;
+
+/// A record on its way into a partition.
+#[derive(Debug)]
+pub(super) struct Put {
+    /// Index of the topic.
+    pub(super) topic: usize,
+    pub(super) partition: u32,
+    /// As [`super::codec`] has it, the epoch not yet set.
+    pub(super) encoded: Vec<u8>,
+    /// Its key, where the topic is compacted.
+    pub(super) key: Option<Bytes>,
+    /// Its timestamp, where it is a tombstone.
+    pub(super) tombstone_ms: Option<i64>,
+}
+
+/// Records to take away.
+#[derive(Debug)]
+pub(super) enum Removal {
+    /// All offsets of a partition from `start` up to, not including, `to`; `offsets` are those that exist.
+    Expired { topic: usize, partition: u32, offsets: Vec<u64>, to: u64 },
+    /// Tombstones that are still the newest of their key: timestamp, partition, offset, key.
+    Tombstones { topic: usize, tombstones: Vec<(i64, u32, u64, Vec<u8>)> },
+}
+
+/// What a waiter is told when its write is on disk, or never will be.
+pub(super) type Answer<T> = mpsc::SyncSender<Result<T, AppendError>>;
+
+#[derive(Debug)]
+pub(super) enum Request {
+    Append {
+        put: Put,
+        answer: oneshot::Sender<Result<Position, AppendError>>,
+    },
+    /// Group positions as key and next offset.
+    Commit {
+        puts: Vec<Put>,
+        offsets: Vec<(Vec<u8>, u64)>,
+        answer: Answer<()>,
+    },
+    Remove {
+        removal: Removal,
+        answer: Answer<()>,
+    },
+    RaiseEpoch {
+        answer: Answer<u16>,
+    },
+}
+
+impl Request {
+    fn n_records(&self) -> usize {
+        match self {
+            Self::Append { .. } => 1,
+            Self::Commit { puts, .. } => puts.len().max(1),
+            Self::Remove { removal: Removal::Expired { offsets, .. }, .. } => offsets.len(),
+            Self::Remove { removal: Removal::Tombstones { tombstones, .. }, .. } => tombstones.len(),
+            Self::RaiseEpoch { .. } => 1,
+        }
+    }
+
+    fn n_bytes(&self) -> usize {
+        match self {
+            Self::Append { put, .. } => put.encoded.len(),
+            Self::Commit { puts, .. } => puts.iter().map(|put| put.encoded.len()).sum(),
+            Self::Remove { .. } | Self::RaiseEpoch { .. } => 0,
+        }
+    }
+
+    pub(super) fn fail(self, error: &AppendError) {
+        // A waiter that went away needs no answer.
+        match self {
+            Self::Append { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Commit { answer, .. } | Self::Remove { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::RaiseEpoch { answer } => drop(answer.send(Err(error.clone()))),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Request>,
+    n_records: usize,
+    n_bytes: usize,
+    /// No more is taken: the last handle is gone, or the log broke.
+    closed: Option<AppendError>,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    limits: Limits,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+impl Queue {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, state: Mutex::default(), wake: Condvar::new() }
+    }
+
+    /// Puts a request in, or refuses it. Appends are bounded by the limits; the others by the number of sessions, each
+    /// of which waits for its answer before it asks again.
+    pub(super) fn push(&self, request: Request) -> Result<(), AppendError> {
+        let mut state = self.lock();
+        if let Some(error) = &state.closed {
+            return Err(error.clone());
+        }
+        if matches!(request, Request::Append { .. }) {
+            let n_records = state.n_records + request.n_records();
+            // One record always fits an empty queue.
+            let n_bytes = if state.waiting.is_empty() { 0 } else { state.n_bytes + request.n_bytes() };
+            if n_records > self.limits.queue_records_max || n_bytes > self.limits.queue_bytes_max {
+                return Err(AppendError::Busy);
+            }
+        }
+        state.n_records += request.n_records();
+        state.n_bytes += request.n_bytes();
+        state.waiting.push_back(request);
+        let was_empty = state.waiting.len() == 1;
+        drop(state);
+        if was_empty {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Everything that waits, up to the limits of a group but at least one request. `None` once closed and empty.
+    pub(super) fn take(&self) -> Option<Vec<Request>> {
+        let state = self.lock();
+        let waited = self.wake.wait_while(state, |state| state.waiting.is_empty() && state.closed.is_none());
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut group = Vec::with_capacity(state.waiting.len().min(self.limits.group_records_max));
+        let (mut n_records, mut n_bytes) = (0, 0);
+        while let Some(request) = state.waiting.front() {
+            let (records, bytes) = (request.n_records(), request.n_bytes());
+            n_records += records;
+            n_bytes += bytes;
+            let is_full = n_records > self.limits.group_records_max || n_bytes > self.limits.group_bytes_max;
+            if is_full && !group.is_empty() {
+                break;
+            }
+            state.n_records -= records;
+            state.n_bytes -= bytes;
+            group.extend(state.waiting.pop_front());
+        }
+        (!group.is_empty()).then_some(group)
+    }
+
+    /// An error once no more is taken.
+    pub(super) fn open(&self) -> Result<(), AppendError> {
+        self.lock().closed.clone().map_or(Ok(()), Err)
+    }
+
+    /// How many records wait.
+    pub(super) fn n_waiting(&self) -> usize {
+        self.lock().n_records
+    }
+
+    /// Takes no more; what waits is still written.
+    pub(super) fn close(&self) {
+        self.lock().closed.get_or_insert(AppendError::Unavailable("the log is closed".to_owned()));
+        self.wake.notify_all();
+    }
+
+    /// Takes no more, and answers all who wait with the error.
+    pub(super) fn fail(&self, error: &AppendError) {
+        let mut state = self.lock();
+        state.closed = Some(error.clone());
+        let waiting = std::mem::take(&mut state.waiting);
+        (state.n_records, state.n_bytes) = (0, 0);
+        drop(state);
+        waiting.into_iter().for_each(|request| request.fail(error));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

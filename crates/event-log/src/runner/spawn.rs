@@ -1,0 +1,133 @@
+//! A runner on a thread of its own.
+
+use super::{Fatal, Observer, Runner, RunnerEvent, RunnerOptions};
+use crate::{Limits, Session, Stage};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Instant,
+};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// A running runner.
+#[derive(Debug)]
+pub struct RunnerHandle {
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<Result<(), Fatal>>,
+}
+
+impl RunnerHandle {
+    /// Waits for the end. `Ok` after a shutdown; on an error the process is to end.
+    pub async fn ended(self) -> Result<(), Fatal> {
+        // The thread answers before it ends, whatever happens; it can only fail to if it could not unwind.
+        self.ended.await.unwrap_or_else(|_| Err(Fatal::Panicked("the runner's thread is gone".to_owned())))
+    }
+
+    /// Waits for the end, outside of async code.
+    pub fn join(self) -> Result<(), Fatal> {
+        let lost = || Fatal::Panicked("the runner's thread is gone".to_owned());
+        let mut ended = self.ended;
+        self.thread.join().map_err(|_| lost())?;
+        ended.try_recv().unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Whether the thread is gone.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Runs a stage over a session on a thread called `name`, until `shutdown` is cancelled or something fatal happens.
+///
+/// A shutdown is looked at only while nothing is open: what was begun is finished. A panic of the stage or the session
+/// is caught and told as [`Fatal::Panicked`]: there is never a thread that looks alive and does nothing. Whoever holds
+/// the handle, or watches through the observer, ends the process on an error.
+///
+/// The thread has a runtime of its own, which makes progress only while the stage works: a stage's connections sleep
+/// while the session polls, so its polls should be short, or its clients live on another runtime.
+pub fn spawn_runner<S, T>(
+    name: &str,
+    session: S,
+    stage: T,
+    limits: Limits,
+    shutdown: CancellationToken,
+    observer: Arc<dyn Observer>,
+) -> std::io::Result<RunnerHandle>
+where
+    S: Session + 'static,
+    T: Stage + 'static,
+{
+    let (answer, ended) = oneshot::channel();
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let stage_name = stage.name();
+        let runner = Runner::new(session, stage, RunnerOptions::new(limits));
+        let run = catch_unwind(AssertUnwindSafe(|| run(runner, &shutdown, &*observer)));
+        let result = run.unwrap_or_else(|panic| Err(Fatal::Panicked(message(&*panic))));
+        match &result {
+            Ok(()) => tracing::info!(stage = stage_name, "runner stopped"),
+            Err(error) => tracing::error!(stage = stage_name, %error, "runner ended for good"),
+        }
+        // A panicking observer must not keep the end from being told.
+        let told = catch_unwind(AssertUnwindSafe(|| observer.ended(stage_name, result.as_ref().copied())));
+        if told.is_err() {
+            tracing::error!(stage = stage_name, "observer panicked");
+        }
+        // Nobody may be waiting any more.
+        drop(answer.send(result));
+    })?;
+    Ok(RunnerHandle { thread, ended })
+}
+
+fn run<S: Session, T: Stage>(
+    mut runner: Runner<S, T>,
+    shutdown: &CancellationToken,
+    observer: &dyn Observer,
+) -> Result<(), Fatal> {
+    let stage = runner.stage().name();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fatal::Start(error.to_string()))?;
+    while runner.is_open() || !shutdown.is_cancelled() {
+        let (phase, began) = (runner.phase(), Instant::now());
+        let event = runtime.block_on(runner.step())?;
+        observer.stepped(stage, phase, &event, began.elapsed());
+        tell(stage, &event);
+        if matches!(event, RunnerEvent::Nothing | RunnerEvent::Committed(_))
+            && let Some(n_records) = runner.lag()
+        {
+            observer.lag(stage, n_records);
+        }
+    }
+    Ok(())
+}
+
+fn tell(stage: &'static str, event: &RunnerEvent) {
+    match event {
+        RunnerEvent::Assigned(partitions) => tracing::info!(stage, ?partitions, "partitions assigned"),
+        RunnerEvent::Revoked(partitions) => tracing::info!(stage, ?partitions, "partitions revoked"),
+        RunnerEvent::Failed(rewind) => {
+            tracing::warn!(stage, reason = rewind.reason, why = rewind.why, "going back to the committed positions");
+        }
+        RunnerEvent::Committed(report) => {
+            if let Some(why) = &report.after_commit {
+                tracing::warn!(stage, why, "tidying up after a commit failed; nothing of the batch is lost");
+            }
+        }
+        RunnerEvent::Nothing
+        | RunnerEvent::Polled(_)
+        | RunnerEvent::Unchanged
+        | RunnerEvent::Reapplied { .. }
+        | RunnerEvent::Ready(_)
+        | RunnerEvent::Processed
+        | RunnerEvent::Rewound { .. }
+        | RunnerEvent::Waited => tracing::trace!(stage, ?event, "stepped"),
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&'static str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,10 @@
+//! One set of cases, held by every log: what a stage may rely on must not differ between them.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests: whatever fails ends them")]
+
+mod alike;
+mod embedded;
+mod harness;
+mod log;
+mod memory;
+mod runner;

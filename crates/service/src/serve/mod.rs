@@ -1,0 +1,178 @@
+//! The HTTP server that gateway, lookup API and admin port share: HTTP/1.1 and HTTP/2, TLS if configured, every wait and
+//! every buffer bounded, and a drain that finishes what was begun.
+
+mod body;
+mod connection;
+mod io;
+mod tls;
+
+pub use body::{PacedBody, Slow, is_slow};
+pub use tls::{TlsError, TlsFiles, install_crypto};
+
+use axum::Router;
+use connection::Served;
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tls::Tls;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long to wait before accepting again after the system refused (out of descriptors, mostly).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What one listener allows. All are bounds; none can be switched off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerLimits {
+    /// Connections at a time; further ones wait in the system's backlog.
+    pub connections_max: usize,
+    /// From accepting (with TLS: before the handshake) to the end of the first request's head.
+    pub head_timeout_ms: u64,
+    /// How long a connection may lie without a request. Set it above a load balancer's own, or that one meets closed
+    /// connections.
+    pub idle_timeout_ms: u64,
+    /// A request's head, in bytes.
+    pub head_bytes_max: usize,
+    /// A body may pause this long in all, on top of what [`Self::body_bytes_per_s_min`] grants.
+    pub body_grace_ms: u64,
+    /// A body must come at least this fast, in bytes a second.
+    pub body_bytes_per_s_min: u64,
+    /// How long a client may leave an answer lying without reading on.
+    pub write_timeout_ms: u64,
+    /// How long to finish what was begun at shutdown; what is not finished then is cut.
+    pub drain_timeout_ms: u64,
+    /// Concurrent requests on one HTTP/2 connection.
+    pub streams_max: u32,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 4_096,
+            head_timeout_ms: 10_000,
+            idle_timeout_ms: 75_000,
+            head_bytes_max: 32 * 1_024,
+            body_grace_ms: 10_000,
+            body_bytes_per_s_min: 1_024,
+            write_timeout_ms: 30_000,
+            drain_timeout_ms: 25_000,
+            streams_max: 128,
+        }
+    }
+}
+
+/// Why a listener cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address} for {name}: {error}")]
+    Bind {
+        /// What listens, e.g. `gateway`.
+        name: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were still at work when the time was up, and were cut.
+    pub cut: usize,
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Server {
+    name: &'static str,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    limits: ServerLimits,
+}
+
+impl Server {
+    /// Binds; nothing is accepted before [`Self::run`].
+    pub async fn bind(
+        name: &'static str,
+        address: SocketAddr,
+        tls: Option<&TlsFiles>,
+        limits: ServerLimits,
+    ) -> Result<Self, ServeError> {
+        let tls = tls.map(tls::acceptor).transpose()?;
+        let bind = |error| ServeError::Bind { name, address, error };
+        let listener = TcpListener::bind(address).await.map_err(bind)?;
+        Ok(Self { name, listener, tls, limits })
+    }
+
+    /// Where it listens; the port chosen by the system where 0 was asked for.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`; then accepts no more, finishes the requests that were begun, and cuts what takes longer than
+    /// the drain timeout. A panic in a handler is that request's 500.
+    pub async fn run(self, router: Router, stop: CancellationToken) -> Drained {
+        let Self { name, listener, tls, limits } = self;
+        let tasks = TaskTracker::new();
+        let cut = CancellationToken::new();
+        let permits = Arc::new(Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+        let served = Arc::new(Served { name, router, tls, limits, stop: stop.clone(), cut: cut.clone() });
+        while let Some((stream, permit)) = next(name, &listener, &permits, &stop).await {
+            let served = served.clone();
+            tasks.spawn(async move {
+                served.connection(stream).await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        tasks.close();
+        let grace = Duration::from_millis(served.limits.drain_timeout_ms);
+        if tokio::time::timeout(grace, tasks.wait()).await.is_ok() {
+            return Drained { cut: 0 };
+        }
+        let left = tasks.len();
+        tracing::warn!(listener = name, connections = left, "cut what was not finished in time");
+        cut.cancel();
+        tasks.wait().await;
+        Drained { cut: left }
+    }
+}
+
+/// The next connection and its permit; `None` once stopping. Errors of accepting never end the loop.
+async fn next(
+    name: &str,
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = tokio::select! {
+        biased;
+        () = stop.cancelled() => return None,
+        permit = permits.clone().acquire_owned() => permit.ok()?,
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => return Some((stream, permit)),
+            Err(error) => {
+                tracing::warn!(listener = name, %error, "cannot accept a connection; trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

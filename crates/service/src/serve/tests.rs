@@ -1,0 +1,173 @@
+use super::*;
+use axum::routing::get;
+use std::{path::PathBuf, time::Instant};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    task::JoinHandle,
+};
+
+struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<Drained>,
+}
+
+async fn start(limits: ServerLimits, tls: Option<TlsFiles>, router: Router) -> Running {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = Server::bind("test", any, tls.as_ref(), limits).await.unwrap();
+    let (address, stop) = (server.local_addr().unwrap(), CancellationToken::new());
+    Running { address, stop: stop.clone(), server: tokio::spawn(server.run(router, stop)) }
+}
+
+fn hello() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
+/// Sends text on a new connection and reads until the server closes it.
+async fn exchange(address: SocketAddr, text: &str) -> (String, Duration) {
+    let (started, mut stream, mut answer) = (Instant::now(), TcpStream::connect(address).await.unwrap(), Vec::new());
+    stream.write_all(text.as_bytes()).await.unwrap();
+    // A reset is an end too.
+    let _ = stream.read_to_end(&mut answer).await;
+    (String::from_utf8_lossy(&answer).into_owned(), started.elapsed())
+}
+
+#[tokio::test]
+async fn who_never_sends_a_head_is_dropped() {
+    let limits = ServerLimits { head_timeout_ms: 100, ..ServerLimits::default() };
+    let running = start(limits, None, hello()).await;
+    for text in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: x\r\n"] {
+        let (answer, took) = exchange(running.address, text).await;
+        assert!(!answer.contains("200 OK"), "{answer}");
+        assert!(took < Duration::from_secs(5), "{text:?} {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let limits = ServerLimits { head_timeout_ms: 100, idle_timeout_ms: 150, ..ServerLimits::default() };
+    let slow = || async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        "late"
+    };
+    let running = start(limits, None, hello().route("/slow", get(slow))).await;
+    let (answer, took) = exchange(running.address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("hello"), "{answer}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let (answer, took) = exchange(running.address, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answer.ends_with("late"), "{answer}");
+    assert!(took >= Duration::from_millis(600), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let running = start(ServerLimits::default(), None, hello()).await;
+    let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(64 * 1_024));
+    let (answer, _) = exchange(running.address, &head).await;
+    assert!(!answer.contains("200 OK"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait_their_turn() {
+    let limits = ServerLimits { connections_max: 1, idle_timeout_ms: 200, ..ServerLimits::default() };
+    let running = start(limits, None, hello()).await;
+    let first = tokio::spawn(exchange(running.address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n"));
+    let (answer, _) = exchange(running.address, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.ends_with("hello"), "{answer}");
+    assert!(first.await.unwrap().0.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_and_nothing_more() {
+    let panics = || async {
+        if true {
+            panic!("planted");
+        }
+    };
+    let running = start(ServerLimits::default(), None, hello().route("/panic", get(panics))).await;
+    let close = "host: x\r\nconnection: close\r\n\r\n";
+    let (answer, _) = exchange(running.address, &format!("GET /panic HTTP/1.1\r\n{close}")).await;
+    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("application/problem+json"), "{answer}");
+    let (answer, _) = exchange(running.address, &format!("GET / HTTP/1.1\r\n{close}")).await;
+    assert!(answer.ends_with("hello"), "{answer}");
+}
+
+#[tokio::test]
+async fn draining_finishes_what_was_begun_and_cuts_what_never_ends() {
+    let limits = ServerLimits { drain_timeout_ms: 1_000, ..ServerLimits::default() };
+    let sleep = |ms| {
+        move || async move {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            "done"
+        }
+    };
+    let router = hello().route("/short", get(sleep(300))).route("/endless", get(sleep(3_600_000)));
+    let running = start(limits, None, router).await;
+    let short = tokio::spawn(exchange(running.address, "GET /short HTTP/1.1\r\nhost: x\r\n\r\n"));
+    let endless = tokio::spawn(exchange(running.address, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n"));
+    // An idle connection does not hold up the end.
+    let _idle = TcpStream::connect(running.address).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.stop.cancel();
+    assert!(short.await.unwrap().0.ends_with("done"));
+    assert_eq!(running.server.await.unwrap(), Drained { cut: 1 });
+    assert!(!endless.await.unwrap().0.contains("200 OK"));
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+#[tokio::test]
+async fn speaks_both_versions_over_tls_and_plain() {
+    let tls = TlsFiles { certificate: fixture("server.pem"), key: fixture("server.key") };
+    let secure = start(ServerLimits::default(), Some(tls), hello()).await;
+    let plain = start(ServerLimits::default(), None, hello()).await;
+    let root = reqwest::Certificate::from_pem(&std::fs::read(fixture("ca.pem")).unwrap()).unwrap();
+    let builder = || reqwest::Client::builder().no_proxy().add_root_certificate(root.clone());
+    let check = async |client: reqwest::Client, url: String, version| {
+        let response = client.get(url).send().await.unwrap();
+        assert_eq!(response.version(), version);
+        assert_eq!(response.text().await.unwrap(), "hello");
+    };
+    let (secure, plain) =
+        (format!("https://localhost:{}/", secure.address.port()), format!("http://{}/", plain.address));
+    check(builder().build().unwrap(), secure.clone(), http::Version::HTTP_2).await;
+    check(builder().http1_only().build().unwrap(), secure, http::Version::HTTP_11).await;
+    check(builder().build().unwrap(), plain.clone(), http::Version::HTTP_11).await;
+    check(builder().http2_prior_knowledge().build().unwrap(), plain, http::Version::HTTP_2).await;
+}
+
+#[tokio::test]
+async fn who_never_shakes_hands_is_dropped() {
+    let tls = TlsFiles { certificate: fixture("server.pem"), key: fixture("server.key") };
+    let limits = ServerLimits { head_timeout_ms: 100, ..ServerLimits::default() };
+    let running = start(limits, Some(tls), hello()).await;
+    for text in ["", "GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let (answer, took) = exchange(running.address, text).await;
+        assert!(!answer.contains("hello"), "{answer}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_files_are_errors_that_name_them() {
+    let check = async |certificate: PathBuf, key: PathBuf, expected: &str| {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let files = TlsFiles { certificate, key };
+        let error = Server::bind("test", any, Some(&files), ServerLimits::default()).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check("/no/such.pem".into(), fixture("server.key"), "cannot read the certificate from /no/such.pem").await;
+    check(fixture("server.key"), fixture("server.key"), "it holds none").await;
+    check(fixture("server.pem"), fixture("ca.pem"), "cannot read the private key from").await;
+    check(fixture("ca.pem"), fixture("server.key"), "cannot use certificate and key").await;
+}
+
+#[tokio::test]
+async fn a_taken_address_is_an_error_that_names_it() {
+    let running = start(ServerLimits::default(), None, hello()).await;
+    let error = Server::bind("gateway", running.address, None, ServerLimits::default()).await.unwrap_err();
+    assert!(error.to_string().starts_with(&format!("cannot listen on {} for gateway", running.address)), "{error}");
+}

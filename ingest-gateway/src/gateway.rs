@@ -1,0 +1,268 @@
+//! The pipeline: bound, authenticate, triage, append, answer.
+
+use crate::{
+    admission::{Admission, Limits, Place},
+    answer::{Refusal, Taken},
+    body::{self, Unread},
+    metrics::{GatewayMetrics, Tally},
+    receipts::Receipts,
+    record::{self, Verified},
+    route,
+    sources::{Configured, Sources},
+    tokens::{Bound, TokenKey, TokenStore},
+};
+use axum::{Router, body::Body, response::Response};
+use bytes::Bytes;
+use domain::Timestamp;
+use event_log::{Append, AppendError};
+use http::{Method, Request, request::Parts};
+use providers::{Authentication, Context, Overload, Triage};
+use schemas::{ReceiptId, topics};
+use service::{Clock, Metrics, admin::Readiness, telemetry::TelemetryError};
+use std::{sync::Arc, time::Duration};
+
+/// Freshness where a source says nothing: Mailgun's, whose tokens are the ones that are bound.
+const TOLERANCE_S: u64 = 43_200;
+/// How long a provider goes on retrying at most, where tokens are bound: Mailgun, eight hours.
+const RETRY_SPAN_S: u64 = 8 * 3_600;
+/// The readiness check that fails for a while when the log cannot be written.
+const LOG_CHECK: &str = "log";
+const LOG_CHECK_FAILS_FOR: Duration = Duration::from_secs(5);
+
+/// What the gateway works with.
+#[derive(Debug)]
+pub struct GatewayDeps {
+    /// The log.
+    pub append: Arc<dyn Append>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The configured endpoints.
+    pub sources: Sources,
+    /// Tokens bound to bodies.
+    pub tokens: Arc<dyn TokenStore>,
+    /// Where to report that the log cannot be written.
+    pub readiness: Readiness,
+    /// Where to count.
+    pub metrics: Metrics,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Why a gateway cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Its metrics are registered already.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The system has no randomness.
+    #[error("the system gives no random bytes, which receipt ids need")]
+    Randomness,
+}
+
+/// The gateway: one for all connections.
+#[derive(Debug)]
+pub struct Gateway {
+    append: Arc<dyn Append>,
+    clock: Arc<dyn Clock>,
+    sources: Sources,
+    tokens: Arc<dyn TokenStore>,
+    readiness: Readiness,
+    limits: Limits,
+    admission: Arc<Admission>,
+    metrics: GatewayMetrics,
+    receipts: Receipts,
+}
+
+impl Gateway {
+    /// Builds it and registers its metrics.
+    pub fn new(deps: GatewayDeps) -> Result<Arc<Self>, GatewayError> {
+        let GatewayDeps { append, clock, sources, tokens, readiness, metrics, limits } = deps;
+        let admission = Admission::new(&limits);
+        let metrics = GatewayMetrics::register(&metrics, &admission)?;
+        let receipts = Receipts::new().ok_or(GatewayError::Randomness)?;
+        Ok(Arc::new(Self { append, clock, sources, tokens, readiness, limits, admission, metrics, receipts }))
+    }
+
+    /// Its routes.
+    pub fn router(self: &Arc<Self>) -> Router {
+        let gateway = self.clone();
+        Router::new().fallback(move |request: Request<Body>| {
+            let gateway = gateway.clone();
+            async move { gateway.handle(request).await }
+        })
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request<Body>) -> Response {
+        let (parts, mut body) = request.into_parts();
+        let configured = route::read(parts.uri.path()).and_then(|(provider, name)| self.sources.get(provider, name));
+        let tally = self.metrics.begin(configured.map(Arc::as_ref));
+        let outcome = match configured {
+            Some(configured) => self.take(configured, &parts, &mut body, &tally).await,
+            None => Err(Refusal::NotFound),
+        };
+        match outcome {
+            Ok(taken) => {
+                tally.finish(taken.status(), taken.cause());
+                taken.into_response()
+            }
+            Err(refusal) => {
+                tracing::debug!(status = refusal.status().as_u16(), cause = refusal.cause(), "refused a webhook");
+                tally.finish(refusal.status(), refusal.cause());
+                if refusal != Refusal::Slow {
+                    body::discard(&mut body).await;
+                }
+                refusal.into_response()
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        configured: &Configured,
+        parts: &Parts,
+        body: &mut Body,
+        tally: &Tally<'_>,
+    ) -> Result<Taken, Refusal> {
+        let (body, _place) = self.bound(configured, parts, body).await?;
+        tally.body(body.len());
+        let (source, url) = (&configured.source, parts.uri.path_and_query().map_or("/", |url| url.as_str()));
+        let received_at = Timestamp::from_micros(self.clock.now_micros()).unwrap_or(Timestamp::EPOCH);
+        let request = providers::Request { method: parts.method.as_str(), url, headers: &parts.headers, body: &body };
+
+        let proof = configured.provider.authenticate(&request, source, received_at);
+        let mut failed = (!proof.ok).then_some(proof.reason);
+        if let (Some(reason), false) = (failed, configured.shadow) {
+            return Err(unauthorized(configured, reason));
+        }
+        let inner_id = self.receipts.next(received_at.as_millis());
+        let context = Context { source, received_at, receipt_id: &inner_id };
+        match configured.provider.triage(&request, &context) {
+            Triage::Accept => {}
+            Triage::Ignore(reason) => return Ok(Taken::Ignored(reason)),
+            Triage::Refuse(reason) => return Err(Refusal::Malformed(reason)),
+        }
+        if failed.is_none() {
+            failed = self.bind(configured, &proof, &body, received_at).await?;
+        }
+        if let Some(reason) = failed {
+            if !configured.shadow {
+                return Err(unauthorized(configured, reason));
+            }
+            tally.shadow_failure(reason);
+        }
+        let (scheme, shadow) = if failed.is_some() { ("none", true) } else { (proof.scheme, false) };
+        let verified = Verified { source, inner_id: &inner_id, received_at, url, scheme, shadow };
+        self.append(configured, &verified, parts, body).await
+    }
+
+    /// What can be refused without knowing the body, and the body within its bounds.
+    async fn bound(&self, configured: &Configured, parts: &Parts, body: &mut Body) -> Result<(Bytes, Place), Refusal> {
+        if parts.method != Method::POST {
+            return Err(Refusal::Method);
+        }
+        let coding = body::coding(&parts.headers).ok_or(Refusal::Coding)?;
+        if body::is_foreign(&parts.headers) {
+            return Err(Refusal::Type);
+        }
+        let mut place = self.admission.enter().ok_or_else(|| self.overload(configured, "too_many_requests"))?;
+        let read = body::read(body, coding, &self.limits, &mut place).await;
+        let body = read.map_err(|unread| match unread {
+            Unread::TooLarge => Refusal::TooLarge,
+            Unread::DecodedTooLarge => Refusal::DecodedTooLarge,
+            Unread::Slow => Refusal::Slow,
+            Unread::Broken => Refusal::Broken,
+            Unread::Miscoded => Refusal::Miscoded,
+            Unread::NoRoom => self.overload(configured, "too_many_bytes"),
+        })?;
+        Ok((body, place))
+    }
+
+    /// Where the signature leaves the body out: binds its token to this body. Some reason says that it came with another
+    /// body before.
+    async fn bind(
+        &self,
+        configured: &Configured,
+        proof: &Authentication,
+        body: &Bytes,
+        now: Timestamp,
+    ) -> Result<Option<&'static str>, Refusal> {
+        let Some(token) = &proof.token else { return Ok(None) };
+        let key = TokenKey::of(configured.source.provider, token);
+        let ttl_ms = token_ttl_s(configured.source.spec.tolerance).saturating_mul(1_000);
+        match self.tokens.bind(key, sha256(body), now.as_millis(), ttl_ms).await {
+            Ok(Bound::First | Bound::Same) => Ok(None),
+            Ok(Bound::Other) => Ok(Some("replayed_token")),
+            Err(error) => {
+                tracing::warn!(%error, "cannot bind a token");
+                let retry_after_s = self.limits.retry_after_s;
+                let answer = Overload::ServiceUnavailable;
+                let refusal = Refusal::Overload { answer, cause: "token_store_unavailable", retry_after_s };
+                // A source that only reports does not refuse for want of a proof.
+                if configured.shadow { Ok(Some("token_store_unavailable")) } else { Err(refusal) }
+            }
+        }
+    }
+
+    async fn append(
+        &self,
+        configured: &Configured,
+        verified: &Verified<'_>,
+        parts: &Parts,
+        body: Bytes,
+    ) -> Result<Taken, Refusal> {
+        let record = record::record(verified, parts, body).map_err(|error| {
+            tracing::error!(%error, "cannot write a webhook down");
+            Refusal::Internal
+        })?;
+        match self.append.append(topics::RAW, None, record).await {
+            Ok(at) => Ok(Taken::Accepted(ReceiptId::of(verified.inner_id, at.epoch, at.partition, at.offset))),
+            Err(AppendError::Busy) => Err(self.overload(configured, "log_busy")),
+            Err(AppendError::TooLarge { .. }) => Err(Refusal::RecordTooLarge),
+            Err(AppendError::Unavailable(detail)) => {
+                tracing::warn!(%detail, "the log cannot be written");
+                self.readiness.fail_for(LOG_CHECK, LOG_CHECK_FAILS_FOR);
+                Err(self.overload(configured, "log_unavailable"))
+            }
+        }
+    }
+
+    fn overload(&self, configured: &Configured, cause: &'static str) -> Refusal {
+        Refusal::Overload { answer: configured.provider.overload(), cause, retry_after_s: self.limits.retry_after_s }
+    }
+}
+
+/// A token can be used while its time is fresh: from before its time to after it, and for as long as the provider retries.
+fn token_ttl_s(tolerance_s: Option<u64>) -> u64 {
+    tolerance_s.unwrap_or(TOLERANCE_S).saturating_mul(2).max(RETRY_SPAN_S)
+}
+
+fn sha256(body: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, body).as_ref());
+    hash
+}
+
+/// 401 with what HTTP authentication to use, where the source takes it: Amazon SNS, among others, sends its credentials
+/// only after being asked.
+fn unauthorized(configured: &Configured, reason: &'static str) -> Refusal {
+    let spec = &configured.source.spec;
+    let challenge = match (spec.basic_auth.is_empty(), spec.bearer.is_empty()) {
+        (false, _) => Some("Basic realm=\"webhooks\", charset=\"UTF-8\""),
+        (true, false) => Some("Bearer realm=\"webhooks\""),
+        (true, true) => None,
+    };
+    Refusal::Unauthorized { reason, challenge }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_kept_as_long_as_it_can_be_used() {
+        assert_eq!(token_ttl_s(None), 86_400);
+        assert_eq!(token_ttl_s(Some(60)), 8 * 3_600);
+        assert_eq!(token_ttl_s(Some(u64::MAX)), u64::MAX);
+    }
+}

@@ -1,0 +1,125 @@
+//! `GET /v1/recipients/{address}`: why, and why not.
+
+use super::{
+    Api,
+    auth::Caller,
+    deltas::delta_json,
+    explain::{AsOf, Basis, Explanation, UnknownPolicy, explain},
+    find::read_address,
+    off_runtime,
+    params::Params,
+    problem::Problem,
+};
+use crate::{Evidence, History, StoreError};
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use domain::{Delta, RecipientKey, Timestamp};
+use schemas::wire::DeltaRecord;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Explains a recipient, now or as of a past moment.
+pub(super) async fn why(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(address): Path<String>,
+    params: Params,
+) -> Result<Json<Value>, Problem> {
+    let params = params.only(&["tenant", "channel", "at", "known_at"])?;
+    let tenant = caller.tenant(params.text("tenant"))?;
+    let recipient = read_address(params.read("channel")?, &address)
+        .map_err(|error| Problem::bad_request(format!("the address cannot be read: {error}")))?;
+    let key = RecipientKey { tenant, recipient };
+    let as_of =
+        AsOf { now: api.now(), at: params.read::<Timestamp>("at")?, known_at: params.read::<Timestamp>("known_at")? };
+    let (history, deltas) = load(&api, &key).await?;
+    let policies = api.deps.policy.get();
+    let channel = key.recipient.channel();
+    let explanation = explain(&history, &deltas, channel, as_of, |version| policies.version(version).cloned());
+    let explanation = explanation.map_err(|UnknownPolicy(version)| {
+        Problem::unavailable(format!("policy version {version} is not known here yet: try again"))
+    })?;
+    Ok(Json(shown(&api, &key, &history, &deltas, as_of, &explanation)))
+}
+
+async fn load(api: &Api, key: &RecipientKey) -> Result<(History, Vec<Delta>), StoreError> {
+    let (store, key, max) = (Arc::clone(&api.deps.store), key.clone(), api.deps.limits.rows_max);
+    off_runtime(move || async move {
+        let history = store.load(std::slice::from_ref(&key)).await?.into_iter().next().unwrap_or_default();
+        let corrupt = |error: String| StoreError::Corrupt(format!("a delta: {error}"));
+        let mut deltas = Vec::new();
+        for (_, _, bytes) in store.audit(&key, max).await? {
+            let record: DeltaRecord = schemas::decode(&bytes).map_err(|error| corrupt(error.to_string()))?;
+            deltas.push(Delta::try_from(record).map_err(|error| corrupt(error.to_string()))?);
+        }
+        Ok((history, deltas))
+    })
+    .await
+}
+
+fn shown(
+    api: &Api,
+    key: &RecipientKey,
+    history: &History,
+    deltas: &[Delta],
+    as_of: AsOf,
+    explanation: &Explanation<'_>,
+) -> Value {
+    let in_force: Vec<Value> = explanation
+        .in_force
+        .iter()
+        .map(|(scope, standing, providers)| {
+            let mut shown = json!(standing);
+            shown["scope"] = json!(scope);
+            shown["providers"] = json!(providers);
+            shown
+        })
+        .collect();
+    let max = api.deps.limits.rows_max;
+    let evidence: Vec<Value> =
+        explanation.rows.iter().take(max).map(|(row, effect)| row_json(row, effect.tag(), effect.sentence(row))).collect();
+    json!({
+        "tenant": key.tenant,
+        "channel": key.recipient.channel(),
+        "recipient": key.recipient,
+        "address": history.address,
+        "as_of": as_of.at.unwrap_or(as_of.now),
+        "known_at": as_of.known_at,
+        "basis": match explanation.basis { Basis::Evidence => "evidence", Basis::Audit => "audit" },
+        "suppressed": !explanation.in_force.is_empty(),
+        "why": explanation.sentences,
+        "in_force": in_force,
+        "policy": explanation.policy,
+        "evidence_total": explanation.rows.len(),
+        "evidence": evidence,
+        "deltas": deltas.iter().rev().map(delta_json).collect::<Vec<_>>(),
+        "engagement": history.engagement,
+    })
+}
+
+fn row_json(row: &Evidence, effect: &str, sentence: String) -> Value {
+    json!({
+        "event_id": row.event_id,
+        "kind": row.kind,
+        "occurred_at": row.occurred_at,
+        "received_at": row.received_at,
+        "clamped": row.clamped(),
+        "provider": row.provider,
+        "source": row.source,
+        "message_id": row.message_id,
+        "scope": row.scope,
+        "failure": row.failure,
+        "receipt_id": row.receipt_id,
+        "until": row.limit,
+        "by": row.actor,
+        "note": row.note,
+        "rules": row.rules,
+        "policy": row.policy,
+        "new_policy": row.new_policy,
+        "position": row.position,
+        "effect": effect,
+        "because": sentence,
+    })
+}

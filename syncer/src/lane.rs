@@ -1,0 +1,250 @@
+//! One account's lane: the stage that tells its provider.
+
+use crate::{
+    Account, Metrics, ProviderApi,
+    caller::{Caller, Halt, Item},
+    outcome::{self, Ending, Settled},
+    plan::{Plan, Step, plan},
+    removed::Removed,
+};
+use async_trait::async_trait;
+use domain::{Delta, EventId, RecipientKey};
+use event_log::{Batch, Consumed, Limits, Outputs, Stage, StageError, Verdict, session::Assigned};
+use providers::suppression_api::{Action, Edit, ItemResult};
+use schemas::{decode, wire::DeltaRecord};
+use service::Clock;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// Bounds of one poll of a lane: enough to fill a provider's largest call, little enough to be done with in minutes even if
+/// every delta is a call of its own.
+pub const LIMITS: Limits = Limits { records_max: 1_000, bytes_max: 4 * 1024 * 1024, wait: Duration::from_millis(200) };
+
+/// How a lane fares, for readiness and for stopping it. Clones speak of the same lane.
+#[derive(Debug, Clone)]
+pub struct LaneStatus {
+    trouble: Arc<Mutex<Option<Halt>>>,
+    stop: watch::Sender<bool>,
+}
+
+impl LaneStatus {
+    fn new() -> Self {
+        Self { trouble: Arc::default(), stop: watch::Sender::new(false) }
+    }
+
+    /// Why the lane stands still; `None` while it runs.
+    pub fn trouble(&self) -> Option<Halt> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the lane's waits, so that a shutdown does not sit them out. A call in flight is finished.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub(crate) async fn stopped(&self) {
+        let mut stop = self.stop.subscribe();
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            // The sender is part of `self`: it cannot be gone.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn set_running(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn set_trouble(&self, halt: &Halt) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(halt.clone());
+    }
+}
+
+/// What was done for a recipient since the last commit, under which delta.
+#[derive(Debug)]
+struct Done {
+    delta_id: EventId,
+    edits: HashMap<Edit, Settled>,
+}
+
+/// One account's lane.
+#[derive(Debug)]
+pub struct Lane {
+    account: Arc<Account>,
+    caller: Caller,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    status: LaneStatus,
+    /// Calls that need not be made again when a batch is rewound. At most one batch's worth: dropped at commit, and at
+    /// assignment (R8), because another owner may have called meanwhile. A rewind alone changes no owner.
+    done: HashMap<RecipientKey, Done>,
+    removed: Removed,
+    /// Where the lane begins in each partition after a bootstrap from `state`.
+    starts: BTreeMap<u32, u64>,
+}
+
+impl Lane {
+    /// A lane that has called nothing yet.
+    pub fn new(account: Account, api: Arc<dyn ProviderApi>, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        let (account, status) = (Arc::new(account), LaneStatus::new());
+        let caller = Caller::new(Arc::clone(&account), api, Arc::clone(&clock), metrics.clone(), status.clone());
+        let (done, removed, starts) = (HashMap::new(), Removed::default(), BTreeMap::new());
+        Self { account, caller, clock, metrics, status, done, removed, starts }
+    }
+
+    /// The account.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// A handle on how it fares.
+    pub fn status(&self) -> LaneStatus {
+        self.status.clone()
+    }
+
+    /// Deltas below these offsets are covered by `state`, which was told already.
+    pub(crate) fn begin_at(&mut self, starts: BTreeMap<u32, u64>) {
+        self.starts = starts;
+    }
+
+    /// What was done so far is done with.
+    pub(crate) fn forget_done(&mut self) {
+        self.done.clear();
+    }
+
+    /// Makes every call of a plan that was not made yet.
+    pub(crate) async fn execute(&mut self, plan: &Plan) -> Result<(), Halt> {
+        if self.account.dry_run {
+            return Ok(());
+        }
+        let account = Arc::clone(&self.account);
+        for (edit, targets) in plan.by_edit() {
+            let mut items = Vec::with_capacity(targets.len());
+            for index in targets {
+                let Some(target) = plan.targets.get(index) else { continue };
+                let done = self
+                    .done
+                    .entry(target.key.clone())
+                    .or_insert_with(|| Done { delta_id: target.delta_id, edits: HashMap::new() });
+                if done.delta_id != target.delta_id {
+                    // Calls made for another state of the recipient say nothing about this one.
+                    *done = Done { delta_id: target.delta_id, edits: HashMap::new() };
+                }
+                if !done.edits.contains_key(edit) {
+                    let address = target.key.recipient.as_str();
+                    items.push(Item { target: index, delta_id: target.delta_id, address });
+                }
+            }
+            let batch_max = account.lists.batch_max(edit).min(account.batch_max.unwrap_or(usize::MAX)).max(1);
+            for chunk in items.chunks(batch_max) {
+                self.execute_chunk(plan, edit, chunk).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn execute_chunk(&mut self, plan: &Plan, edit: &Edit, chunk: &[Item<'_>]) -> Result<(), Halt> {
+        if edit.action == Action::Remove {
+            // Before the call: a call without an answer may have removed them too.
+            chunk.iter().filter_map(|item| plan.targets.get(item.target)).for_each(|target| self.removed.insert(&target.key));
+        }
+        let done = &mut self.done;
+        let mut sink = |item: &Item<'_>, result: ItemResult, attempts: u32| {
+            let Some(target) = plan.targets.get(item.target) else { return };
+            let refused = match result {
+                ItemResult::Done => None,
+                ItemResult::Refused(detail) => Some(detail),
+            };
+            if let Some(done) = done.get_mut(&target.key) {
+                done.edits.insert(edit.clone(), Settled { refused, attempts });
+            }
+        };
+        let settled = self.caller.settle(edit, chunk, &mut sink).await;
+        if let Err(halt) = &settled {
+            self.status.set_trouble(halt);
+            tracing::warn!(account = %self.account.name, %halt, "lane stands still");
+        }
+        settled
+    }
+
+    fn verdict(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        consumed: &Consumed,
+        delta: Result<&Delta, &String>,
+    ) -> Result<Verdict, schemas::EncodeError> {
+        let settled = |target: usize, edit: usize| {
+            let target = plan.targets.get(target)?;
+            self.done.get(&target.key)?.edits.get(target.edits.get(edit)?).cloned()
+        };
+        let ending = match (step, delta) {
+            (Step::Dead(reason), _) | (_, Err(reason)) => return outcome::dead_letter(&self.account, consumed, reason),
+            (Step::Ignored(reason), Ok(_)) => return Ok(outcome::ignored(reason)),
+            (Step::Skipped(reason), Ok(_)) => Ending::skipped(reason),
+            (Step::Work { target, edits }, Ok(_)) => {
+                Ending::of_work(plan, *target, edits, (!self.account.dry_run).then_some(&settled))
+            }
+        };
+        match delta {
+            Ok(delta) => {
+                let labels = [self.account.name.as_str(), outcome::action(delta.change), ending.result];
+                self.metrics.outcomes.with_label_values(&labels).inc();
+                outcome::output(&self.account, consumed, delta, ending, self.clock.now_micros())
+            }
+            Err(reason) => outcome::dead_letter(&self.account, consumed, reason),
+        }
+    }
+
+    /// Whether the delta lies before the place where the lane began.
+    fn is_covered(&self, consumed: &Consumed) -> bool {
+        self.starts.get(&consumed.position.partition).is_some_and(|start| consumed.position.offset < *start)
+    }
+}
+
+fn read_delta(consumed: &Consumed) -> Result<Delta, String> {
+    let value = consumed.record.value.as_ref().ok_or_else(|| "no value".to_owned())?;
+    let record: DeltaRecord = decode(value).map_err(|error| error.to_string())?;
+    Delta::try_from(record).map_err(|error| error.to_string())
+}
+
+#[async_trait]
+impl Stage for Lane {
+    fn name(&self) -> &'static str {
+        "syncer"
+    }
+
+    async fn process(&mut self, batch: &Batch) -> Result<Outputs, StageError> {
+        let open: Vec<&Consumed> = batch.records.iter().filter(|consumed| !self.is_covered(consumed)).collect();
+        let deltas: Vec<Result<Delta, String>> = open.iter().map(|consumed| read_delta(consumed)).collect();
+        let plan = plan(&self.account, &deltas, &|key| self.removed.contains(key));
+        self.execute(&plan).await.map_err(|halt| StageError::Unavailable(halt.to_string()))?;
+        let mut open = plan.steps.iter().zip(&deltas);
+        let mut verdicts = Vec::with_capacity(batch.records.len());
+        for consumed in &batch.records {
+            let verdict = if self.is_covered(consumed) {
+                outcome::ignored("covered_by_state")
+            } else if let Some((step, delta)) = open.next() {
+                self.verdict(&plan, step, consumed, delta.as_ref())
+                    .map_err(|error| StageError::Broken(error.to_string()))?
+            } else {
+                return Err(StageError::Broken("a plan has fewer steps than the batch has deltas".to_owned()));
+            };
+            verdicts.push(verdict);
+        }
+        Ok(Outputs { verdicts })
+    }
+
+    async fn committed(&mut self, _batch: &Batch) -> Result<(), StageError> {
+        self.done.clear();
+        Ok(())
+    }
+
+    async fn assigned(&mut self, _assigned: &Assigned) -> Result<Option<u64>, StageError> {
+        self.done.clear();
+        Ok(None)
+    }
+}

@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use providers::Overload;
+use providers::{Overload, Source};
 use schemas::ReceiptId;
 use service::Problem;
 use std::borrow::Cow;
@@ -101,6 +101,17 @@ impl Taken {
 }
 
 impl Refusal {
+    /// 401 with what HTTP authentication to use, where the source takes it: Amazon SNS, among others, sends its
+    /// credentials only after being asked.
+    pub(crate) fn unauthorized(source: &Source, reason: &'static str) -> Self {
+        let challenge = match (source.spec.basic_auth.is_empty(), source.spec.bearer.is_empty()) {
+            (false, _) => Some("Basic realm=\"webhooks\", charset=\"UTF-8\""),
+            (true, false) => Some("Bearer realm=\"webhooks\""),
+            (true, true) => None,
+        };
+        Self::Unauthorized { reason, challenge }
+    }
+
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,

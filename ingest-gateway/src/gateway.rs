@@ -4,6 +4,7 @@ use crate::{
     admission::{Admission, Limits, Place},
     answer::{Refusal, Taken},
     body::{self, Unread},
+    judge::{self, Verdict},
     metrics::{GatewayMetrics, Tally},
     receipts::Receipts,
     record::{self, Verified},
@@ -15,8 +16,8 @@ use axum::{Router, body::Body, response::Response};
 use bytes::Bytes;
 use domain::Timestamp;
 use event_log::{Append, AppendError};
-use http::{Method, Request, request::Parts};
-use providers::{Authentication, Context, Overload, Triage};
+use http::{Method, Request, header, request::Parts};
+use providers::{Authentication, Context, Overload};
 use schemas::{ReceiptId, topics};
 use service::{Clock, Metrics, admin::Readiness, telemetry::TelemetryError};
 use std::{sync::Arc, time::Duration};
@@ -109,7 +110,8 @@ impl Gateway {
             Err(refusal) => {
                 tracing::debug!(status = refusal.status().as_u16(), cause = refusal.cause(), "refused a webhook");
                 tally.finish(refusal.status(), refusal.cause());
-                if refusal != Refusal::Slow {
+                // Who waits for `100 Continue` has sent nothing yet, and reading on would ask for it.
+                if refusal != Refusal::Slow && !parts.headers.contains_key(header::EXPECT) {
                     body::discard(&mut body).await;
                 }
                 refusal.into_response()
@@ -130,24 +132,19 @@ impl Gateway {
         let received_at = Timestamp::from_micros(self.clock.now_micros()).unwrap_or(Timestamp::EPOCH);
         let request = providers::Request { method: parts.method.as_str(), url, headers: &parts.headers, body: &body };
 
-        let proof = configured.provider.authenticate(&request, source, received_at);
-        let mut failed = (!proof.ok).then_some(proof.reason);
-        if let (Some(reason), false) = (failed, configured.shadow) {
-            return Err(unauthorized(configured, reason));
-        }
         let inner_id = self.receipts.next(received_at.as_millis());
         let context = Context { source, received_at, receipt_id: &inner_id };
-        match configured.provider.triage(&request, &context) {
-            Triage::Accept => {}
-            Triage::Ignore(reason) => return Ok(Taken::Ignored(reason)),
-            Triage::Refuse(reason) => return Err(Refusal::Malformed(reason)),
+        let (proof, verdict) = judge::weigh(configured.provider, &request, &context, configured.shadow);
+        if let Verdict::Ignore(reason) = verdict? {
+            return Ok(Taken::Ignored(reason));
         }
+        let mut failed = (!proof.ok).then_some(proof.reason);
         if failed.is_none() {
             failed = self.bind(configured, &proof, &body, received_at).await?;
         }
         if let Some(reason) = failed {
             if !configured.shadow {
-                return Err(unauthorized(configured, reason));
+                return Err(Refusal::unauthorized(source, reason));
             }
             tally.shadow_failure(reason);
         }
@@ -241,18 +238,6 @@ fn sha256(body: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, body).as_ref());
     hash
-}
-
-/// 401 with what HTTP authentication to use, where the source takes it: Amazon SNS, among others, sends its credentials
-/// only after being asked.
-fn unauthorized(configured: &Configured, reason: &'static str) -> Refusal {
-    let spec = &configured.source.spec;
-    let challenge = match (spec.basic_auth.is_empty(), spec.bearer.is_empty()) {
-        (false, _) => Some("Basic realm=\"webhooks\", charset=\"UTF-8\""),
-        (true, false) => Some("Bearer realm=\"webhooks\""),
-        (true, true) => None,
-    };
-    Refusal::Unauthorized { reason, challenge }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The gateway's verdict on a request without its effects: what `quell inspect` shows.
+//! The gateway's verdict on a request, without any effect: the gateway acts on it, and `quell inspect` shows it.
 
 use crate::{answer::Refusal, body};
 use domain::Timestamp;
@@ -14,21 +14,46 @@ pub struct Judgement {
     pub status: StatusCode,
 }
 
+/// What is to be done with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Store,
+    Ignore(&'static str),
+}
+
+/// Authenticates and triages. Where the source only reports (`shadow`), a failed proof is no refusal.
+pub(crate) fn weigh(
+    provider: &dyn Provider,
+    request: &Request<'_>,
+    context: &Context<'_>,
+    shadow: bool,
+) -> (Authentication, Result<Verdict, Refusal>) {
+    let proof = provider.authenticate(request, context.source, context.received_at);
+    if !proof.ok && !shadow {
+        let refusal = Refusal::unauthorized(context.source, proof.reason);
+        return (proof, Err(refusal));
+    }
+    let verdict = match provider.triage(request, context) {
+        Triage::Accept => Ok(Verdict::Store),
+        Triage::Ignore(reason) => Ok(Verdict::Ignore(reason)),
+        Triage::Refuse(reason) => Err(Refusal::Malformed(reason)),
+    };
+    (proof, verdict)
+}
+
 /// Judges a request as the gateway does, but binds no token and appends nothing. `request.body` is taken as decoded.
 pub fn judge(provider: &dyn Provider, request: &Request<'_>, source: &Source, now: Timestamp) -> Judgement {
-    let authentication = provider.authenticate(request, source, now);
     let context = Context { source, received_at: now, receipt_id: "" };
+    let (authentication, verdict) = weigh(provider, request, &context, false);
     let status = if request.method != Method::POST.as_str() {
         Refusal::Method.status()
     } else if body::is_foreign(request.headers) {
         Refusal::Type.status()
-    } else if !authentication.ok {
-        StatusCode::UNAUTHORIZED
     } else {
-        match provider.triage(request, &context) {
-            Triage::Accept => StatusCode::ACCEPTED,
-            Triage::Ignore(_) => StatusCode::OK,
-            Triage::Refuse(reason) => Refusal::Malformed(reason).status(),
+        match verdict {
+            Ok(Verdict::Store) => StatusCode::ACCEPTED,
+            Ok(Verdict::Ignore(_)) => StatusCode::OK,
+            Err(refusal) => refusal.status(),
         }
     };
     Judgement { authentication, status }

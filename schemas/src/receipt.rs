@@ -75,7 +75,8 @@ impl FromStr for ReceiptId {
         let mut parts = text.strip_prefix('r').ok_or(ReceiptIdError)?.split('.');
         let mut part = || parts.next().ok_or(ReceiptIdError);
         let (epoch, partition, offset, inner) = (number(part()?)?, number(part()?)?, number(part()?)?, part()?);
-        let fine = (1..=INNER_BYTES_MAX).contains(&inner.len()) && inner.chars().all(is_inner) && parts.next().is_none();
+        let fine =
+            (1..=INNER_BYTES_MAX).contains(&inner.len()) && inner.chars().all(is_inner) && parts.next().is_none();
         if fine { Ok(Self { epoch, partition, offset, inner: inner.to_owned() }) } else { Err(ReceiptIdError) }
     }
 }
@@ -98,8 +99,22 @@ mod tests {
     #[test]
     fn refuses_everything_else() {
         let wrong = [
-            "", "r", "0.0.0.a", "r0.0.0", "r0.0.0.", "r0.0.0.a.b", "r0.0.0.A", "r-1.0.0.a", "r+1.0.0.a", "r00.0.0.a",
-            "r0.0.01.a", "r65536.0.0.a", "r0.4294967296.0.a", "r0.0.18446744073709551616.a", "r0.0.0.a b", "r0..0.a",
+            "",
+            "r",
+            "0.0.0.a",
+            "r0.0.0",
+            "r0.0.0.",
+            "r0.0.0.a.b",
+            "r0.0.0.A",
+            "r-1.0.0.a",
+            "r+1.0.0.a",
+            "r00.0.0.a",
+            "r0.0.01.a",
+            "r65536.0.0.a",
+            "r0.4294967296.0.a",
+            "r0.0.18446744073709551616.a",
+            "r0.0.0.a b",
+            "r0..0.a",
             "r0.0.0.é",
         ];
         for text in wrong {

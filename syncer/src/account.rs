@@ -146,8 +146,9 @@ impl Account {
             return Err(fail("`name` must be 1 to 63 of a-z 0-9 . _ - beginning with a letter or digit".to_owned()));
         }
         let known = || APIS.iter().map(|api| api.provider()).collect::<Vec<_>>().join(", ");
-        let lists = suppression_api(&config.provider)
-            .ok_or_else(|| fail(format!("`provider` {:?} has no suppression API here; use one of {}", config.provider, known())))?;
+        let lists = suppression_api(&config.provider).ok_or_else(|| {
+            fail(format!("`provider` {:?} has no suppression API here; use one of {}", config.provider, known()))
+        })?;
         let base_url = config.base_url.unwrap_or_else(|| lists.base_url().to_owned());
         let base_url = base_url.trim_end_matches('/').to_owned();
         if !base_url.starts_with("https://") && !base_url.starts_with("http://") {

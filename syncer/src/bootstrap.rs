@@ -2,6 +2,10 @@
 //!
 //! A new account, or one that stood still for longer than deltas are kept, is told all that is in force, and begins in the
 //! deltas where they ended before `state` was read. What changed while it was read is told twice, in the right order.
+//!
+//! Releases are told as far as `state` still keeps their tombstones. A lane that stood still for longer than deltas are
+//! kept may therefore leave a recipient suppressed who was released meanwhile: the safe side. Comparing whole lists mends
+//! that, and is not done here.
 
 use crate::{
     Lane,

@@ -19,6 +19,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(20);
 const HELD_MAX: Duration = Duration::from_secs(30);
 /// A removal of more addresses is repeated unread: reading so many back would cost more than it saves.
 const READ_BACK_MAX: usize = 50;
+/// Added to every wait that the provider asks for: its clock and ours differ a little, and it counts in whole seconds.
+const CLOCK_MARGIN: Duration = Duration::from_millis(250);
 const BLOCKED_FIRST: Duration = Duration::from_secs(60);
 const BLOCKED_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -159,7 +161,7 @@ impl Caller {
             self.count_retry(cause(&sent));
             said = detail;
             if let Some(after) = after {
-                self.pace.hold(after);
+                self.pace.hold(after + CLOCK_MARGIN);
             }
             if attempt < attempts_max {
                 self.wait(backoff(attempt, items.first().map(|item| item.delta_id))).await?;
@@ -227,7 +229,7 @@ impl Caller {
             let left = i64::try_from(budget.left).unwrap_or(i64::MAX);
             self.metrics.budget_left.with_label_values(&[name]).set(left);
             if let (0, Some(reset)) = (budget.left, budget.reset) {
-                self.pace.hold(reset);
+                self.pace.hold(reset + CLOCK_MARGIN);
             }
         }
         Ok(sent)

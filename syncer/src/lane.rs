@@ -149,7 +149,10 @@ impl Lane {
     async fn execute_chunk(&mut self, plan: &Plan, edit: &Edit, chunk: &[Item<'_>]) -> Result<(), Halt> {
         if edit.action == Action::Remove {
             // Before the call: a call without an answer may have removed them too.
-            chunk.iter().filter_map(|item| plan.targets.get(item.target)).for_each(|target| self.removed.insert(&target.key));
+            chunk
+                .iter()
+                .filter_map(|item| plan.targets.get(item.target))
+                .for_each(|target| self.removed.insert(&target.key));
         }
         let done = &mut self.done;
         let mut sink = |item: &Item<'_>, result: ItemResult, attempts: u32| {

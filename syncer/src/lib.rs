@@ -22,5 +22,6 @@ mod removed;
 pub use account::{Account, AccountConfig, AccountError, RateLimit};
 pub use api::{ApiError, HttpApi, ProviderApi};
 pub use bootstrap::{Bootstrap, BootstrapError};
-pub use lane::{Lane, LaneStatus};
+pub use caller::Halt;
+pub use lane::{LIMITS, Lane, LaneStatus};
 pub use metrics::Metrics;

@@ -1,9 +1,6 @@
 //! What is written down about a delta.
 
-use crate::{
-    Account,
-    plan::{Plan, Step},
-};
+use crate::{Account, plan::Plan};
 use domain::{Change, Delta};
 use event_log::{Consumed, Fate, Header, Output, Record, Verdict};
 use schemas::{
@@ -142,7 +139,6 @@ pub(crate) fn dead_letter(account: &Account, consumed: &Consumed, detail: &str) 
 pub(crate) const fn ignored(reason: &'static str) -> Verdict {
     Verdict { fate: Fate::Ignored(reason), outputs: Vec::new() }
 }
-
 
 fn carried(consumed: &Consumed) -> Vec<Header> {
     let kept = |header: &&Header| [headers::RECEIPT_ID, headers::TRACEPARENT].contains(&header.name.as_ref());

@@ -101,7 +101,10 @@ fn plan_recipient(account: &Account, key: &RecipientKey, deltas: &[(usize, &Delt
     let held = by_scope
         .iter()
         .filter(|(scope, (_, delta))| {
-            in_force.contains(**scope) && delta.change != Change::Released && !removed && account.told_us(&delta.trigger)
+            in_force.contains(**scope)
+                && delta.change != Change::Released
+                && !removed
+                && account.told_us(&delta.trigger)
         })
         .map(|(scope, _)| (*scope).clone())
         .collect();

@@ -1,5 +1,7 @@
 //! Whatever fails, a provider's lists end as our state says.
 
+#![expect(clippy::unwrap_used, reason = "tests: whatever fails ends them")]
+
 mod support;
 
 use domain::{Delta, Kind, Reason, Scope};
@@ -31,8 +33,12 @@ struct Story {
 }
 
 fn story() -> impl Strategy<Value = Story> {
-    let change = (0..5u8, 0..3u8, any::<bool>(), any::<bool>())
-        .prop_map(|(who, scope, suppress, told)| Change { who, scope, suppress, told });
+    let change = (0..5u8, 0..3u8, any::<bool>(), any::<bool>()).prop_map(|(who, scope, suppress, told)| Change {
+        who,
+        scope,
+        suppress,
+        told,
+    });
     let fault = prop_oneof![
         Just(Fault::None),
         Just(Fault::Status(500)),
@@ -53,7 +59,13 @@ fn story() -> impl Strategy<Value = Story> {
         prop::collection::vec(prop_oneof![1..8i8, -8..0i8], 1..30),
         prop::option::of(0..6usize),
     )
-        .prop_map(|(provider, changes, faults, batches, crash_after)| Story { provider, changes, faults, batches, crash_after })
+        .prop_map(|(provider, changes, faults, batches, crash_after)| Story {
+            provider,
+            changes,
+            faults,
+            batches,
+            crash_after,
+        })
 }
 
 const SCOPES: [(Scope, Reason, Kind); 3] = [
@@ -75,7 +87,8 @@ fn deltas(story: &Story) -> (Vec<(Delta, bool)>, InForce) {
     for change in &story.changes {
         let (scope, reason, kind) = &SCOPES[usize::from(change.scope)];
         let mine = in_force.entry(change.who).or_default();
-        let is_news = if change.suppress { mine.insert(scope.clone(), *reason).is_none() } else { mine.remove(scope).is_some() };
+        let is_news =
+            if change.suppress { mine.insert(scope.clone(), *reason).is_none() } else { mine.remove(scope).is_some() };
         if !is_news {
             continue;
         }
@@ -119,7 +132,10 @@ async fn play(story: Story) {
         let size = *sizes.next().unwrap();
         let end = deltas.len().min(at + usize::from(size.unsigned_abs()));
         // The provider acts by itself before it tells us.
-        deltas[happened.min(end)..end].iter().filter(|(_, told)| *told).for_each(|(delta, _)| by_itself(story.provider, &fake, delta));
+        deltas[happened.min(end)..end]
+            .iter()
+            .filter(|(_, told)| *told)
+            .for_each(|(delta, _)| by_itself(story.provider, &fake, delta));
         happened = happened.max(end);
         let part: Vec<Delta> = deltas[at..end].iter().map(|(delta, _)| delta.clone()).collect();
         let batch = batch(&part);
@@ -146,11 +162,16 @@ async fn play(story: Story) {
                 for (list, scope) in
                     [("bounces", Scope::All), ("complaints", Scope::NonCritical), ("unsubscribes", Scope::Marketing)]
                 {
-                    assert_eq!(holds(&format!("{DOMAIN}/{list}")), scopes.contains_key(&scope), "{list} {who}: {story:?}");
+                    assert_eq!(
+                        holds(&format!("{DOMAIN}/{list}")),
+                        scopes.contains_key(&scope),
+                        "{list} {who}: {story:?}"
+                    );
                 }
             }
             "sendgrid" => {
-                let any = ["global", "bounces", "blocks", "spam_reports", "invalid_emails"].iter().any(|list| holds(list));
+                let any =
+                    ["global", "bounces", "blocks", "spam_reports", "invalid_emails"].iter().any(|list| holds(list));
                 assert_eq!(any, !scopes.is_empty(), "{who}: {story:?}");
             }
             _ => assert_eq!(holds(STREAM), !scopes.is_empty(), "{who}: {story:?}"),

@@ -1,5 +1,7 @@
 //! Lanes over real HTTP, against fakes as strict as the real providers.
 
+#![expect(clippy::unwrap_used, reason = "tests: whatever fails ends them")]
+
 mod support;
 
 use domain::{Delta, Kind, Reason, Scope};

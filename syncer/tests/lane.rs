@@ -1,5 +1,7 @@
 //! A lane against the fakes of its provider, with time paused.
 
+#![expect(clippy::unwrap_used, reason = "tests: whatever fails ends them")]
+
 mod support;
 
 use domain::{Delta, Kind, Reason, Scope};
@@ -231,7 +233,13 @@ async fn wrong_credentials_stop_the_lane_and_lose_nothing() {
 async fn an_unclear_removal_is_read_back_before_it_is_repeated() {
     let (mut lane, fake) = pair("mailgun");
     run(&mut lane, &many(1)).await.unwrap();
-    let healed = delta("user0@example.com", &Scope::All, &[(Scope::Marketing, Reason::Unsubscribe)], ("drip", Kind::Delivered), 9);
+    let healed = delta(
+        "user0@example.com",
+        &Scope::All,
+        &[(Scope::Marketing, Reason::Unsubscribe)],
+        ("drip", Kind::Delivered),
+        9,
+    );
     // The removal happens, its answer is lost; meanwhile nothing may be removed again.
     fake.next_faults([Fault::SilentAfterEffect]);
     let before = fake.calls();
@@ -273,7 +281,10 @@ async fn what_cannot_be_read_goes_to_the_dead_letters() {
     batch.records[0].record.value = Some("nonsense".into());
     batch.records[1].record.value = None;
     let outputs = lane.process(&batch).await.unwrap();
-    assert_eq!(shown(&outputs), [r#"Dead("malformed_delta") 1"#, r#"Dead("malformed_delta") 1"#, "suppress done global"]);
+    assert_eq!(
+        shown(&outputs),
+        [r#"Dead("malformed_delta") 1"#, r#"Dead("malformed_delta") 1"#, "suppress done global"]
+    );
     assert_eq!(&*outputs.verdicts[0].outputs[0].topic, schemas::topics::DEAD_LETTER);
     assert_eq!(fake.held(), 1);
 }

@@ -1,5 +1,7 @@
 //! Lanes over the log: crashes, resuming, and beginning from `state`.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests: whatever fails ends them")]
+
 mod support;
 
 use domain::{Delta, Kind, Reason, Scope};
@@ -18,10 +20,14 @@ use syncer::{Bootstrap, Lane};
 use testkit::{Fault, builders::delta, fake::FakeApi};
 
 fn log() -> MemoryLog {
+    log_keeping(30 * 24 * 3_600 * 1_000)
+}
+
+fn log_keeping(deltas_ms: u64) -> MemoryLog {
     let spec = |topic: schemas::topics::Topic| TopicSpec {
         name: Arc::from(topic.name),
         partitions: 2,
-        retention_ms: topic.retention_ms,
+        retention_ms: if topic.name == topics::DELTAS { Some(deltas_ms) } else { topic.retention_ms },
     };
     MemoryLog::new(&topics::all().into_iter().map(spec).collect::<Vec<_>>())
 }
@@ -78,7 +84,9 @@ async fn a_crash_anywhere_loses_nothing_and_records_each_delta_once() {
             let address = format!("user{}@example.com", number % 50);
             deltas.push(if number % 3 == 0 { off(&address, number) } else { on(&address, number) });
         }
-        deltas.iter().for_each(|delta| drop(log.append_now(topics::DELTAS, None, record(delta)).unwrap()));
+        for delta in &deltas {
+            log.append_now(topics::DELTAS, None, record(delta)).unwrap();
+        }
         for phase in [PhaseName::Process, PhaseName::Commit, PhaseName::Commit, PhaseName::Process] {
             let mut count = 0;
             let lane = lane_with(config(provider), Arc::new(Direct(fake.clone())));
@@ -152,7 +160,7 @@ fn state(address: &str, scope: &Scope, position: u64, in_force: bool) -> Record 
 async fn a_new_lane_begins_from_state() {
     for provider in support::PROVIDERS {
         let log = log();
-        let put = |topic: &str, record: Record| drop(log.append_now(topic, None, record).unwrap());
+        let put = |topic: &str, record: Record| log.append_now(topic, None, record).unwrap();
         // Deltas of long ago, some of them undone since.
         for number in 0..30 {
             put(topics::DELTAS, record(&on(&format!("user{number}@example.com"), number)));
@@ -165,7 +173,10 @@ async fn a_new_lane_begins_from_state() {
         put(topics::STATE, state("user1@example.com", &Scope::Marketing, 91, true));
         let (mut lane, fake) = pair(provider);
         // What the provider did by itself for a recipient who was released since.
-        fake.bounced_by_itself(if provider == "mailgun" { support::DOMAIN } else { support::STREAM }, "user2@example.com");
+        fake.bounced_by_itself(
+            if provider == "mailgun" { support::DOMAIN } else { support::STREAM },
+            "user2@example.com",
+        );
         assert!(Bootstrap::is_needed(&lane, &log).await.unwrap());
         let mut bootstrap = Bootstrap::default();
         fake.next_faults([Fault::Status(500); 5]);
@@ -191,7 +202,7 @@ async fn a_new_lane_begins_from_state() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lane_behind_what_the_log_keeps_begins_from_state() {
-    let log = log();
+    let log = log_keeping(5_000);
     let (lane, fake) = pair("mailgun");
     for number in 0..20 {
         log.append_now(topics::DELTAS, None, record(&on(&format!("user{number}@example.com"), number))).unwrap();
@@ -201,7 +212,8 @@ async fn a_lane_behind_what_the_log_keeps_begins_from_state() {
     // More changes happen while it is away, and are kept no longer; the compacted state still tells of them.
     for number in 0..20 {
         log.append_now(topics::DELTAS, None, record(&off(&format!("user{number}@example.com"), 50 + number))).unwrap();
-        log.append_now(topics::STATE, None, state(&format!("user{number}@example.com"), &Scope::All, 50, false)).unwrap();
+        log.append_now(topics::STATE, None, state(&format!("user{number}@example.com"), &Scope::All, 50, false))
+            .unwrap();
     }
     log.append_now(topics::STATE, None, state("new@example.com", &Scope::All, 70, true)).unwrap();
     for number in 0..10 {
@@ -209,8 +221,7 @@ async fn a_lane_behind_what_the_log_keeps_begins_from_state() {
     }
     let mut lane = lane_with(config("mailgun"), Arc::new(Direct(fake.clone())));
     assert!(!Bootstrap::is_needed(&lane, &log).await.unwrap());
-    let thirty_days = 30 * 24 * 3_600 * 1_000;
-    log.enforce_retention(on("late0@example.com", 80).decided_at.as_millis() + thirty_days - 5_000).unwrap();
+    log.enforce_retention(on("late0@example.com", 80).decided_at.as_millis() + 4_000).unwrap();
     assert!(Bootstrap::is_needed(&lane, &log).await.unwrap());
     Bootstrap::default().run(&mut lane, &log).await.unwrap();
     assert_eq!(fake.addresses("mg.example.com/bounces"), ["new@example.com"]);

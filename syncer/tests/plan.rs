@@ -1,12 +1,14 @@
 //! What a batch of deltas asks of a provider: the plan, case by case.
 
+#![expect(clippy::unwrap_used, reason = "tests: whatever fails ends them")]
+
 mod support;
 
 use domain::{Delta, Kind, Reason, Scope};
 use providers::suppression_api::Action;
 use support::config;
 use syncer::{
-    Account,
+    Account, AccountConfig,
     plan::{Step, plan},
 };
 use testkit::builders::{delta, tenant};
@@ -142,7 +144,7 @@ fn a_delta_that_cannot_be_read_blocks_nothing() {
 
 #[test]
 fn accounts_that_cannot_work_are_refused() {
-    let check = |change: &dyn Fn(&mut syncer::AccountConfig), word: &str| {
+    let check = |change: &dyn Fn(&mut AccountConfig), word: &str| {
         let mut config = config("mailgun");
         change(&mut config);
         let error = Account::new(config).unwrap_err().to_string();
@@ -161,7 +163,8 @@ fn accounts_that_cannot_work_are_refused() {
     .unwrap();
     assert_eq!((read.spacing_ms, read.sources.clone(), read.dry_run), (200, vec!["default".to_owned()], false));
     assert!(!format!("{read:?}").contains("SG.secret"));
-    assert!(serde_json::from_str::<AccountConfig>(r#"{"name":"m","provider":"sendgrid","credential":"c","spacing":1}"#).is_err());
+    assert!(
+        serde_json::from_str::<AccountConfig>(r#"{"name":"m","provider":"sendgrid","credential":"c","spacing":1}"#)
+            .is_err()
+    );
 }
-
-use syncer::AccountConfig;

@@ -1,8 +1,8 @@
 //! Canonical events and deltas for tests, with everything filled in that a test does not care about.
 
 use domain::{
-    Attribution, CanonicalEvent, Change, Delta, EventId, Failure, FailureClass, Kind, Reason, Recipient, RecipientKey, Scope,
-    Standing, Tenant, Timestamp, Trigger, event::RULES_REVISION,
+    Attribution, CanonicalEvent, Change, Delta, EventId, Failure, FailureClass, Kind, Reason, Recipient, RecipientKey,
+    Scope, Standing, Tenant, Timestamp, Trigger, event::RULES_REVISION,
 };
 use std::collections::BTreeMap;
 

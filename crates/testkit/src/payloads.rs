@@ -120,7 +120,8 @@ pub fn mailgun(told: &Told<'_>) -> Value {
 
 /// Drip's one object.
 pub fn drip(told: &Told<'_>) -> Value {
-    let bounce = |kind: &str, reason: &str| json!({ "email": told.address, "bounce_type": kind, "bounce_reason": reason });
+    let bounce =
+        |kind: &str, reason: &str| json!({ "email": told.address, "bounce_type": kind, "bounce_reason": reason });
     let (event, mut data) = match told.what {
         What::Delivered => ("subscriber.received_email", json!({})),
         What::HardBounce => ("subscriber.bounced", bounce("hard", GONE)),

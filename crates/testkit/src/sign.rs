@@ -33,8 +33,8 @@ impl SignedRequest {
 const JSON: &str = "application/json";
 /// What comes before the point in the SubjectPublicKeyInfo of a P-256 key (RFC 5480 2).
 const P256_PREFIX: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-    0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 /// A key that cannot be made or used.
@@ -60,8 +60,7 @@ impl SendGridKey {
     /// A new key pair.
     pub fn generate() -> Result<Self, KeyError> {
         let random = SystemRandom::new();
-        let document =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(|_| KeyError)?;
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(|_| KeyError)?;
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref(), &random)
             .map_err(|_| KeyError)?;
         Ok(Self { pair, random })
@@ -128,13 +127,20 @@ pub fn twilio(url: &str, token: &str, parameters: &[(&str, &str)]) -> SignedRequ
     }
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token.as_bytes());
     let signature = STANDARD.encode(hmac::sign(&key, &parts.concat()));
-    let form: Vec<String> = parameters.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+    let form: Vec<String> =
+        parameters.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
     SignedRequest::new(url, "application/x-www-form-urlencoded", form.join("&").into_bytes())
         .with("x-twilio-signature", signature)
 }
 
 /// Standard Webhooks: HMAC-SHA256 over id, timestamp and body. `secret` is `whsec_` and base64.
-pub fn standard_webhooks(url: &str, secret: &str, id: &str, unix: i64, body: Vec<u8>) -> Result<SignedRequest, KeyError> {
+pub fn standard_webhooks(
+    url: &str,
+    secret: &str,
+    id: &str,
+    unix: i64,
+    body: Vec<u8>,
+) -> Result<SignedRequest, KeyError> {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).map_err(|_| KeyError)?;
     let time = unix.to_string();
     let signature = STANDARD.encode(sha256(&key, &[id.as_bytes(), b".", time.as_bytes(), b".", &body]));

@@ -1,8 +1,14 @@
 //! What is built and signed here is what production authenticates and understands.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests: whatever fails ends them")]
+
 use domain::{Kind, Tenant, Timestamp};
 use providers::{Context, Fate, Request, Source, SourceSpec, by_name};
-use testkit::{SignedRequest, builders, payloads, payloads::{Told, What}, sign};
+use testkit::{
+    SignedRequest, builders, payloads,
+    payloads::{Told, What},
+    sign,
+};
 
 const UNIX: i64 = 1_768_919_535;
 const URL: &str = "https://hooks.example.com/webhooks/x?y=1";
@@ -20,15 +26,18 @@ fn read(provider: &'static str, spec: SourceSpec, signed: &SignedRequest) -> Vec
     let now = Timestamp::from_seconds(UNIX + 2).unwrap();
     let verdict = provider.authenticate(&request, &source, now);
     assert!(verdict.ok, "{verdict:?}");
-    let other = Source { spec: SourceSpec { secrets: vec!["AAAA".to_owned()], ..SourceSpec::default() }, ..source.clone() };
+    let other =
+        Source { spec: SourceSpec { secrets: vec!["AAAA".to_owned()], ..SourceSpec::default() }, ..source.clone() };
     assert!(!provider.authenticate(&request, &other, now).ok, "any secret will do");
     let context = Context { source: &source, received_at: now, receipt_id: "r-1" };
     let elements = provider.elements(&request).unwrap();
     let fates = elements.iter().flat_map(|element| provider.parse(&request, element, &context));
-    fates.map(|fate| match fate {
-        Fate::Event(event) => event.kind,
-        other => panic!("{other:?}"),
-    }).collect()
+    fates
+        .map(|fate| match fate {
+            Fate::Event(event) => event.kind,
+            other => panic!("{other:?}"),
+        })
+        .collect()
 }
 
 fn told(what: What) -> Told<'static> {

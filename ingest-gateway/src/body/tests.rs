@@ -140,3 +140,32 @@ fn knows_codings_and_foreign_types() {
     }
     assert!(!is_foreign(&HeaderMap::new()));
 }
+
+proptest::proptest! {
+    /// Whatever is sent, under whatever coding: no panic, nothing over the limit, and nothing held afterwards.
+    #[test]
+    fn any_bytes_are_read_within_the_limits_or_refused(
+        sent in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..1_500),
+        packed in proptest::prelude::any::<bool>(),
+        coding in proptest::sample::select(vec![Coding::Identity, Coding::Gzip, Coding::Deflate]),
+        cut in 0usize..40,
+    ) {
+        let mut body = if packed { gzip(&sent) } else { sent.clone() };
+        body.truncate(body.len().saturating_sub(cut));
+        let limits = limits();
+        let admission = Admission::new(&limits);
+        let mut place = admission.enter().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let read = runtime.block_on(read(&mut Body::from(body.clone()), coding, &limits, &mut place));
+        if let Ok(read) = &read {
+            proptest::prop_assert!(read.len() <= limits.decoded_bytes_max);
+            if coding == Coding::Gzip && packed && cut == 0 {
+                proptest::prop_assert_eq!(read, &sent);
+            }
+        } else if coding == Coding::Identity {
+            proptest::prop_assert!(body.len() > limits.body_bytes_max);
+        }
+        drop(place);
+        proptest::prop_assert_eq!(admission.bytes(), 0);
+    }
+}

@@ -6,6 +6,7 @@ use flate2::{Compression, write::GzEncoder};
 use ingest_gateway::Limits;
 use schemas::ReceiptId;
 use std::{io::Write as _, time::Duration};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -177,6 +178,30 @@ async fn a_replayed_token_passes_only_with_its_first_body() {
     assert_eq!(send("/webhooks/mailgun/shadow", mailgun("token-1", "other@example.com")).await.0, 202);
     let raw = gateway.raw(4);
     assert_eq!((raw.shadow, raw.verified.as_str()), (true, "none"));
+}
+
+#[tokio::test]
+async fn a_signed_time_grows_stale() {
+    let gateway = start(Setup::default()).await;
+    let send = async |token| {
+        let request = gateway.client.post(gateway.url("/webhooks/mailgun")).body(mailgun(token, "a@example.com"));
+        request.send().await.unwrap().status().as_u16()
+    };
+    gateway.clock.advance_micros(12 * 3_600 * 1_000_000);
+    assert_eq!(send("token-1").await, 202);
+    gateway.clock.advance_micros(1_000_000);
+    assert_eq!(send("token-2").await, 401);
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_ask_for_the_body_that_a_client_holds_back() {
+    let gateway = start(Setup::default()).await;
+    let mut stream = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+    let head = b"POST /webhooks/drip HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1000000\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
 #[tokio::test]

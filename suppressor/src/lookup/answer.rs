@@ -27,7 +27,9 @@ impl Question {
     /// Sent from `sender`, as scopes name it: a phone number as E.164, all else as it is.
     #[must_use]
     pub fn from_sender(mut self, sender: Option<&str>) -> Self {
-        let name = |text: &str| Recipient::phone(text).map_or_else(|_| text.trim().to_owned(), |read| read.as_str().to_owned());
+        let name = |text: &str| {
+            Recipient::phone(text).map_or_else(|_| text.trim().to_owned(), |read| read.as_str().to_owned())
+        };
         self.sender = sender.map(name);
         self
     }
@@ -177,7 +179,12 @@ mod tests {
         check(vec![left()], &transactional, 0, None);
         check(vec![left()], &marketing, 0, Some(Reason::Unsubscribe));
         check(vec![news()], &marketing, 0, None);
-        check(vec![news()], &Question { categories: vec!["news".to_owned()], ..marketing.clone() }, 0, Some(Reason::Unsubscribe));
+        check(
+            vec![news()],
+            &Question { categories: vec!["news".to_owned()], ..marketing.clone() },
+            0,
+            Some(Reason::Unsubscribe),
+        );
         // Ends are compared with now.
         check(vec![soft()], &marketing, 6, Some(Reason::SoftBounce));
         check(vec![soft()], &marketing, 7, None);

@@ -33,7 +33,11 @@ pub struct ApiToken {
 impl std::fmt::Debug for ApiToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { name, role, tenant, secret: _ } = self;
-        f.debug_struct("ApiToken").field("name", name).field("role", role).field("tenant", tenant).finish_non_exhaustive()
+        f.debug_struct("ApiToken")
+            .field("name", name)
+            .field("role", role)
+            .field("tenant", tenant)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,11 +64,8 @@ pub(super) struct Writer(pub(super) Caller);
 impl Auth {
     /// A token with an empty secret opens nothing and is left out.
     pub(super) fn new(tokens: &[ApiToken], open: bool) -> Self {
-        let caller = |token: &ApiToken| Caller {
-            name: token.name.clone(),
-            role: token.role,
-            tenant: token.tenant.clone(),
-        };
+        let caller =
+            |token: &ApiToken| Caller { name: token.name.clone(), role: token.role, tenant: token.tenant.clone() };
         let usable = tokens.iter().filter(|token| !token.secret.is_empty());
         Self { tokens: usable.map(|token| (Sha256::digest(&token.secret).into(), caller(token))).collect(), open }
     }
@@ -96,7 +97,8 @@ impl Auth {
 impl Caller {
     /// Whose recipients a request is about: the token's tenant, else the one asked for, else `default`.
     pub(super) fn tenant(&self, asked: Option<&str>) -> Result<Tenant, Problem> {
-        let asked = asked.map(|name| Tenant::new(name).map_err(|error| Problem::bad_request(format!("tenant: {error}"))));
+        let asked =
+            asked.map(|name| Tenant::new(name).map_err(|error| Problem::bad_request(format!("tenant: {error}"))));
         match (&self.tenant, asked.transpose()?) {
             (Some(own), Some(asked)) if *own != asked => {
                 Err(Problem::forbidden("the token belongs to another tenant than the one asked for"))

@@ -1,14 +1,7 @@
 //! `POST /v1/check`: may these be sent to? JSON here; NDJSON and CSV in `check_stream`.
 
 use super::{
-    Api,
-    answer::Question,
-    auth::Caller,
-    body, check_stream,
-    find::Ask,
-    off_runtime,
-    params::Params,
-    problem::Problem,
+    Api, answer::Question, auth::Caller, body, check_stream, find::Ask, off_runtime, params::Params, problem::Problem,
 };
 use axum::{
     body::Body,

@@ -73,7 +73,8 @@ pub(super) async fn csv(api: &Arc<Api>, ask: Ask, body: Body) -> Result<Response
     let names = header.iter().chain(COLUMNS.iter().map(|name| name.as_bytes()));
     writer.write_record(names).map_err(|error| Problem::internal(error.to_string()))?;
     let head = writer.into_inner().map_err(|error| Problem::internal(error.to_string()))?;
-    answer(api, ask, Form::Csv(columns), head, first.slice(rest..), blocks, "text/csv; charset=utf-8; header=present").await
+    answer(api, ask, Form::Csv(columns), head, first.slice(rest..), blocks, "text/csv; charset=utf-8; header=present")
+        .await
 }
 
 fn csv_header(block: &[u8]) -> Result<(csv::ByteRecord, usize), Problem> {
@@ -85,9 +86,7 @@ fn csv_header(block: &[u8]) -> Result<(csv::ByteRecord, usize), Problem> {
 }
 
 fn csv_columns(header: &csv::ByteRecord, channel: Option<Channel>) -> Result<Columns, Problem> {
-    let named = |wanted: &str| {
-        header.iter().position(|name| name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
-    };
+    let named = |wanted: &str| header.iter().position(|name| name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()));
     let count = header.len();
     let found = [("recipient", channel), ("email", Some(Channel::Email)), ("phone", Some(Channel::Sms))];
     let found = found.into_iter().find_map(|(name, channel)| Some((named(name)?, channel)));
@@ -160,7 +159,9 @@ async fn pump(ask: Arc<Ask>, form: Arc<Form>, blocks: Blocks, sender: mpsc::Send
         match blocks.next().await {
             Ok(None) => None,
             Ok(Some(block)) => Some((Ok(block), Some(blocks))),
-            Err(_) => Some((Err(Failed::Rows("it broke off, paused for too long or has too long a row".to_owned())), None)),
+            Err(_) => {
+                Some((Err(Failed::Rows("it broke off, paused for too long or has too long a row".to_owned())), None))
+            }
         }
     });
     let answers = input

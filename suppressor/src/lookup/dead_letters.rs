@@ -24,11 +24,7 @@ const READ_AT_ONCE: usize = 500;
 const LOOKED_AT_MAX: usize = 20_000;
 
 /// Lists dead letters after a cursor, oldest first in each partition.
-pub(super) async fn list(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    params: Params,
-) -> Result<Json<Value>, Problem> {
+pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, params: Params) -> Result<Json<Value>, Problem> {
     let params = params.only(&["after", "max", "tenant"])?;
     let tenant = caller.tenant_filter(params.text("tenant"))?;
     let max = params.number("max", 100, api.deps.limits.dead_letters_max)?;
@@ -156,11 +152,13 @@ async fn named(
     let partitions = browse.partitions(topics::DEAD_LETTER)?;
     let mut letters = Vec::with_capacity(ids.len());
     for id in ids {
-        let parsed = id.split_once('.').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+        let parsed =
+            id.split_once('.').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
         let Some((partition, offset)): Option<(u32, u64)> = parsed else {
             return Err(Problem::bad_request("ids: an id looks like 0.17; take it from the list"));
         };
-        let missing = || Problem::not_found(format!("no dead letter {partition}.{offset} is kept; nothing was replayed"));
+        let missing =
+            || Problem::not_found(format!("no dead letter {partition}.{offset} is kept; nothing was replayed"));
         if partition >= partitions {
             return Err(missing());
         }

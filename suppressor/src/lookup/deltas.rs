@@ -22,11 +22,7 @@ const CURSOR: HeaderName = HeaderName::from_static("quell-cursor");
 
 /// Streams deltas after a cursor, oldest first within a recipient; each line bears the cursor after it. The last line
 /// holds a cursor alone: without it the stream was cut off.
-pub(super) async fn deltas(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    params: Params,
-) -> Result<Response, Problem> {
+pub(super) async fn deltas(State(api): State<Arc<Api>>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let params = params.only(&["after", "max", "wait_ms", "tenant"])?;
     let limits = api.deps.limits;
     let tenant = caller.tenant(params.text("tenant"))?;
@@ -38,13 +34,15 @@ pub(super) async fn deltas(
     let begin = HeaderValue::from_str(&cursor.to_string()).map_err(|error| Problem::internal(error.to_string()))?;
     let permit = api.stream_permit()?;
     let now = Instant::now();
-    let follow = Follow { browse, tenant, left: max, until: now.checked_add(wait).unwrap_or(now), cursor, turn: 0, permit };
+    let follow =
+        Follow { browse, tenant, left: max, until: now.checked_add(wait).unwrap_or(now), cursor, turn: 0, permit };
     let body = Body::from_stream(stream::try_unfold(Some(follow), |follow| async move {
         let Some(mut follow) = follow else { return Ok(None) };
         let (lines, is_end) = follow.next().await?;
         Ok::<_, io::Error>(Some((Bytes::from(lines), (!is_end).then_some(follow))))
     }));
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")), (CURSOR, begin)], body).into_response())
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")), (CURSOR, begin)], body)
+        .into_response())
 }
 
 /// One subscriber's reading.

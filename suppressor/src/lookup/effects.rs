@@ -1,9 +1,6 @@
 //! What each row of evidence does: for explanations, by asking `decide` itself about a row alone and beside others. Pure.
 
-use crate::{
-    Evidence, Policy,
-    policy::decide,
-};
+use crate::{Evidence, Policy, policy::decide};
 use domain::{Attribution, Cause, Channel, Decision, EventId, Kind, Scope, Timestamp};
 use std::collections::BTreeMap;
 
@@ -67,7 +64,13 @@ impl Effect {
 }
 
 /// What every row does, in their order, given what is in force on them at `now`.
-pub(super) fn effects(rows: &[&Evidence], in_force: &[&Cause], channel: Channel, policy: &Policy, now: Timestamp) -> Vec<Effect> {
+pub(super) fn effects(
+    rows: &[&Evidence],
+    in_force: &[&Cause],
+    channel: Channel,
+    policy: &Policy,
+    now: Timestamp,
+) -> Vec<Effect> {
     let newest = newest_overrides(rows);
     let alone: Vec<Decision> = rows.iter().map(|row| decide(std::iter::once(*row), channel, policy)).collect();
     let mut undoing: Vec<EventId> = Vec::new();
@@ -107,7 +110,9 @@ fn effect(
     }
     let bounced = matches!(row.kind, Kind::BouncedHard | Kind::BouncedSoft);
     if bounced && !row.is_own_failure() {
-        return Effect::NotTheRecipients(row.failure.as_ref().map_or(Attribution::Provider, |failure| failure.attribution));
+        return Effect::NotTheRecipients(
+            row.failure.as_ref().map_or(Attribution::Provider, |failure| failure.attribution),
+        );
     }
     if let Some(cause) = in_force.iter().find(|cause| cause.event_id == row.event_id) {
         return Effect::Suppresses(cause.scope.clone());
@@ -119,7 +124,10 @@ fn effect(
     }
     let Some(alone) = alone else {
         // An end given by hand may lie before the receipt.
-        return row.limit.filter(|_| row.kind == Kind::SuppressedManually).map_or(Effect::NoRule, |end| Effect::Ended(Some(end)));
+        return row
+            .limit
+            .filter(|_| row.kind == Kind::SuppressedManually)
+            .map_or(Effect::NoRule, |end| Effect::Ended(Some(end)));
     };
     let still = |decision: &Decision| {
         decision.causes().iter().any(|cause| cause.scope == alone.scope && cause.reason == alone.reason)

@@ -126,7 +126,11 @@ fn sentences(in_force: &[(Scope, Standing, Vec<String>)], rows: &[(&Evidence, Ef
     let telling = rows.iter().filter(|(_, effect)| !matches!(effect, Effect::Recorded | Effect::Undoes));
     let because: Vec<String> =
         telling.take(3).map(|(row, effect)| format!("not suppressed: {}", effect.sentence(row))).collect();
-    if because.is_empty() { vec!["not suppressed: no failure, complaint or opt-out is known".to_owned()] } else { because }
+    if because.is_empty() {
+        vec!["not suppressed: no failure, complaint or opt-out is known".to_owned()]
+    } else {
+        because
+    }
 }
 
 fn audit_sentences(in_force: &[(Scope, Standing, Vec<String>)], moment: Timestamp) -> Vec<String> {

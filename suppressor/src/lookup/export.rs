@@ -17,11 +17,7 @@ use std::{io, sync::Arc};
 const PAGE: usize = 1_000;
 
 /// Streams what is in force for a tenant, in order of recipients. A store that fails breaks the connection.
-pub(super) async fn export(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    params: Params,
-) -> Result<Response, Problem> {
+pub(super) async fn export(State(api): State<Arc<Api>>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let params = params.only(&["tenant"])?;
     let tenant = caller.tenant(params.text("tenant"))?;
     let permit = api.stream_permit()?;

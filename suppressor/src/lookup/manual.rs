@@ -147,8 +147,11 @@ async fn take(
         })
         .collect();
     let append = api.deps.append.as_ref();
-    let appended: Result<Vec<_>, JobError> =
-        stream::iter(events).map(|event| inner_event::append(append, event)).buffered(APPENDS_AT_ONCE).try_collect().await;
+    let appended: Result<Vec<_>, JobError> = stream::iter(events)
+        .map(|event| inner_event::append(append, event))
+        .buffered(APPENDS_AT_ONCE)
+        .try_collect()
+        .await;
     let appended = appended.map_err(append_problem)?;
     let accepted: Vec<Value> = checked
         .recipients

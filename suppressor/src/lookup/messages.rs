@@ -21,8 +21,7 @@ pub(super) async fn message(
     let tenant = caller.tenant(params.text("tenant"))?;
     let (store, max, message_id) = (Arc::clone(&api.deps.store), api.deps.limits.rows_max, id.clone());
     // One more than is shown tells whether that is all.
-    let mut entries =
-        off_runtime(move || async move { store.message(&tenant, &message_id, max + 1).await }).await?;
+    let mut entries = off_runtime(move || async move { store.message(&tenant, &message_id, max + 1).await }).await?;
     let is_cut = entries.len() > max;
     entries.truncate(max);
     if let Some(provider) = params.text("provider") {
@@ -35,7 +34,8 @@ pub(super) async fn message(
     for entry in &entries {
         recipients.entry((&entry.provider, &entry.key)).or_default().push(entry);
     }
-    let recipients: Vec<Value> = recipients.iter().map(|((provider, key), entries)| told(provider, key, entries)).collect();
+    let recipients: Vec<Value> =
+        recipients.iter().map(|((provider, key), entries)| told(provider, key, entries)).collect();
     Ok(Json(json!({ "message_id": id, "truncated": is_cut, "recipients": recipients })))
 }
 
@@ -75,7 +75,9 @@ fn told(provider: &str, key: &RecipientKey, entries: &[&MessageEntry]) -> Value 
 /// event id, so that the order of arrival never matters.
 pub(super) fn state<'a>(entries: &[&'a MessageEntry]) -> Option<&'a MessageEntry> {
     let given = entries.iter().filter_map(|entry| Some((MessageState::of(entry.kind)?, *entry)));
-    given.max_by_key(|(state, entry)| (state.is_final(), entry.occurred_at, *state, entry.event_id)).map(|(_, entry)| entry)
+    given
+        .max_by_key(|(state, entry)| (state.is_final(), entry.occurred_at, *state, entry.event_id))
+        .map(|(_, entry)| entry)
 }
 
 #[cfg(test)]

@@ -78,8 +78,12 @@ fn shown(
         })
         .collect();
     let max = api.deps.limits.rows_max;
-    let evidence: Vec<Value> =
-        explanation.rows.iter().take(max).map(|(row, effect)| row_json(row, effect.tag(), effect.sentence(row))).collect();
+    let evidence: Vec<Value> = explanation
+        .rows
+        .iter()
+        .take(max)
+        .map(|(row, effect)| row_json(row, effect.tag(), effect.sentence(row)))
+        .collect();
     json!({
         "tenant": key.tenant,
         "channel": key.recipient.channel(),

@@ -119,8 +119,28 @@ impl HttpError {
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     client: reqwest::Client,
+    timeout: Duration,
     answer_bytes_max: usize,
     allow_private: bool,
+}
+
+/// An answer of any length, taken piece by piece.
+#[derive(Debug)]
+pub struct HttpStream {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    response: reqwest::Response,
+    timeout: Duration,
+}
+
+impl HttpStream {
+    /// The next piece of the body; `None` at its whole end. A body that breaks off is an error, never an end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let piece = tokio::time::timeout(self.timeout, self.response.chunk()).await;
+        piece.map_err(|_| HttpError::Timeout)?.map_err(classify)
+    }
 }
 
 impl HttpClient {
@@ -143,7 +163,8 @@ impl HttpClient {
             builder = builder.add_root_certificate(root);
         }
         let client = builder.build().map_err(|error| invalid(&error))?;
-        Ok(Self { client, answer_bytes_max: options.answer_bytes_max, allow_private: options.allow_private })
+        let HttpClientOptions { timeout, answer_bytes_max, allow_private, .. } = *options;
+        Ok(Self { client, timeout, answer_bytes_max, allow_private })
     }
 
     /// Sends a call and reads the whole answer. An answer with any status is `Ok`.
@@ -161,6 +182,19 @@ impl HttpClient {
             body.extend_from_slice(&chunk);
         }
         Ok(HttpAnswer { status, headers, body: body.freeze() })
+    }
+
+    /// Sends a call and hands its answer over piece by piece. The client's timeout bounds the wait for the head and for
+    /// each piece, and there is no bound on the whole: for answers that the caller passes on as they come.
+    pub async fn open(&self, call: HttpCall) -> Result<HttpStream, HttpError> {
+        const LONGEST: Duration = Duration::from_secs(24 * 3_600);
+        let url = reqwest::Url::parse(&call.url).map_err(|error| HttpError::Invalid(error.to_string()))?;
+        self.check(&url)?;
+        let request = self.client.request(call.method, url).headers(call.headers).body(call.body).timeout(LONGEST);
+        let sent = tokio::time::timeout(self.timeout, request.send()).await;
+        let mut response = sent.map_err(|_| HttpError::Timeout)?.map_err(classify)?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        Ok(HttpStream { status, headers, response, timeout: self.timeout })
     }
 
     /// Literal addresses never reach the resolver: they are looked at here.

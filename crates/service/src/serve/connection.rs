@@ -76,21 +76,24 @@ impl Served {
         let write_timeout = Duration::from_millis(self.limits.write_timeout_ms);
         let io = TokioIo::new(WriteTimeout::new(stream, write_timeout));
         let mut connection = pin!(builder.serve_connection(io, service));
+        // Tokens of its own: waiting on the shared ones would make all connections meet at their locks.
+        let (stop, cut) = (self.stop.child_token(), self.cut.child_token());
         let mut ending = false;
         let mut watch = pin!(tokio::time::sleep_until(accepted + self.head_timeout()));
         loop {
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(listener = self.name, %error, "a connection ended early");
                     }
                     return;
                 }
-                () = self.stop.cancelled(), if !ending => {
+                () = stop.cancelled(), if !ending => {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = self.cut.cancelled() => return,
+                () = cut.cancelled(), if ending => return,
                 () = watch.as_mut() => match pulse.idle_since() {
                     // It never sent a request's head: there is nobody to say goodbye to.
                     Some(_) if !pulse.began() => return,

@@ -48,7 +48,10 @@ fn add(lists: &mut Lists, list: &str, kind: &str, call: &Call) -> Answer {
     }
     let tags = |entry: &Value| -> Vec<String> {
         let given = entry.get("tags").and_then(Value::as_array);
-        given.map_or_else(|| vec!["*".to_owned()], |tags| tags.iter().filter_map(|tag| Some(tag.as_str()?.to_owned())).collect())
+        given.map_or_else(
+            || vec!["*".to_owned()],
+            |tags| tags.iter().filter_map(|tag| Some(tag.as_str()?.to_owned())).collect(),
+        )
     };
     let addresses: Option<Vec<&str>> = entries.iter().map(|entry| entry.get("address")?.as_str()).collect();
     match addresses {

@@ -3,17 +3,20 @@
 //! [`FakeApi`] is the provider itself without a socket: a request in, an answer out, faults and rate limit included.
 //! [`Fake`] puts it behind a real HTTP server.
 
+mod call;
 mod lists;
 mod mailgun;
 mod postmark;
 mod sendgrid;
 mod server;
 
+pub use call::{Answer, Call};
 pub use lists::{Entry, Lists, Origin};
 pub use server::Fake;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use serde_json::{Value, json};
+use call::is_plausible;
+
+use serde_json::json;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -64,94 +67,6 @@ pub enum Fault {
     SilentAfterEffect,
     /// The effect and the answer, after so long.
     Slow(Duration),
-}
-
-/// One request as the provider sees it.
-#[derive(Debug, Clone)]
-pub struct Call {
-    /// Method.
-    pub method: Method,
-    /// Path, still encoded.
-    pub path: String,
-    /// Query without the question mark; may be empty.
-    pub query: String,
-    /// Headers.
-    pub headers: HeaderMap,
-    /// Body.
-    pub body: Vec<u8>,
-}
-
-impl Call {
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
-
-    fn has_json(&self) -> bool {
-        self.header("content-type").split(';').next().is_some_and(|kind| kind.trim() == "application/json")
-    }
-
-    fn json(&self) -> Option<Value> {
-        serde_json::from_slice(&self.body).ok()
-    }
-
-    /// The path's segments, decoded.
-    fn segments(&self) -> Vec<String> {
-        self.path.split('/').filter(|segment| !segment.is_empty()).map(decoded).collect()
-    }
-
-    /// A parameter of the query, decoded.
-    fn parameter(&self, name: &str) -> Option<String> {
-        self.query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, v)| decoded(v))
-    }
-
-    /// Every address named in the path, the query or the body.
-    fn addresses(&self) -> Vec<String> {
-        let mut found: Vec<String> = self.segments().into_iter().filter(|segment| segment.contains('@')).collect();
-        collect_addresses(&self.json().unwrap_or_default(), &mut found);
-        for address in &mut found {
-            address.make_ascii_lowercase();
-        }
-        found.sort();
-        found.dedup();
-        found
-    }
-}
-
-fn collect_addresses(value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::String(text) if text.contains('@') => found.push(text.clone()),
-        Value::Array(items) => items.iter().for_each(|item| collect_addresses(item, found)),
-        Value::Object(fields) => fields.values().for_each(|field| collect_addresses(field, found)),
-        _ => {}
-    }
-}
-
-/// An answer.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// Status.
-    pub status: u16,
-    /// Headers.
-    pub headers: HeaderMap,
-    /// Body.
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    fn json(status: u16, body: &Value) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert("content-type", HeaderValue::from_static("application/json"));
-        Self { status, headers, body: body.to_string().into_bytes() }
-    }
-
-    fn empty(status: u16) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Vec::new() }
-    }
-
-    fn with(mut self, name: &'static str, value: u64) -> Self {
-        self.headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
-        self
-    }
 }
 
 #[derive(Debug)]
@@ -251,7 +166,10 @@ impl FakeApi {
         let Some(limit) = state.rate_limit else { return self.act(&mut state, call) };
         let used = state.window.filter(|(window, _)| *window == second).map_or(0, |(_, used)| used);
         let answer = if used >= limit {
-            let told = Answer::json(429, &json!({ "errors": [{ "message": "too many requests" }], "message": "Too many requests" }));
+            let told = Answer::json(
+                429,
+                &json!({ "errors": [{ "message": "too many requests" }], "message": "Too many requests" }),
+            );
             told.with("retry-after", 1)
         } else {
             state.window = Some((second, used + 1));
@@ -376,35 +294,4 @@ impl Drop for Open<'_> {
             }
         }
     }
-}
-
-/// Whether a provider would take this for an address: ASCII, one `@`, a dotted domain, nothing odd.
-fn is_plausible(address: &str) -> bool {
-    let Some((local, domain)) = address.rsplit_once('@') else { return false };
-    let fine = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&b);
-    let labels = domain.split('.').all(|label| {
-        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && label.len() <= 63
-    });
-    (1..=64).contains(&local.len()) && local.bytes().all(fine) && domain.contains('.') && labels
-}
-
-/// Percent-decoding; what is no escape stays as it is. `+` is a plus: these are paths, not forms.
-fn decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match escape {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

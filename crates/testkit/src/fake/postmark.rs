@@ -52,12 +52,7 @@ pub(super) fn answer(lists: &mut Lists, token: &str, streams: &[String], call: &
 
 type Change<'a> = (&'a str, Option<&'a str>);
 
-fn change(
-    lists: &mut Lists,
-    stream: &str,
-    call: &Call,
-    one: impl Fn(&mut Lists, &str) -> Change<'static>,
-) -> Answer {
+fn change(lists: &mut Lists, stream: &str, call: &Call, one: impl Fn(&mut Lists, &str) -> Change<'static>) -> Answer {
     if !call.has_json() {
         return error(422, 402, "Invalid JSON: the Content-Type header must be application/json.");
     }

@@ -27,20 +27,25 @@ pub(super) fn answer(lists: &mut Lists, api_key: &str, groups: &[u64], call: &Ca
     }
 }
 
+/// An error, as [`emails`] returns it.
+fn refuse(status: u16, message: &str) -> Box<Answer> {
+    Box::new(error(status, message))
+}
+
 /// The strings of one field of a JSON body.
-fn emails(call: &Call, field: &str) -> Result<Vec<String>, Answer> {
+fn emails(call: &Call, field: &str) -> Result<Vec<String>, Box<Answer>> {
     if !call.has_json() {
-        return Err(error(415, "Content-Type should be application/json"));
+        return Err(refuse(415, "Content-Type should be application/json"));
     }
-    let body = call.json().ok_or_else(|| error(400, "bad request body: not JSON"))?;
-    let Some(Value::Array(items)) = body.get(field) else { return Err(error(400, &format!("{field} is required"))) };
+    let body = call.json().ok_or_else(|| refuse(400, "bad request body: not JSON"))?;
+    let Some(Value::Array(items)) = body.get(field) else { return Err(refuse(400, &format!("{field} is required"))) };
     if items.is_empty() || items.len() > CALL_MAX {
-        return Err(error(400, &format!("{field} must hold 1 to {CALL_MAX} addresses")));
+        return Err(refuse(400, &format!("{field} must hold 1 to {CALL_MAX} addresses")));
     }
     let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
-    let texts = texts.ok_or_else(|| error(400, &format!("{field} must hold strings")))?;
+    let texts = texts.ok_or_else(|| refuse(400, &format!("{field} must hold strings")))?;
     match texts.iter().find(|text| !is_plausible(text)) {
-        Some(bad) => Err(error(400, &format!("{field}: {bad} is not a valid email address"))),
+        Some(bad) => Err(refuse(400, &format!("{field}: {bad} is not a valid email address"))),
         None => Ok(texts),
     }
 }
@@ -52,14 +57,14 @@ fn opt_outs(lists: &mut Lists, list: &str, rest: &[&str], call: &Call) -> Answer
                 taken.iter().for_each(|address| lists.put(list, address, Origin::Api, "unsubscribe", &[]));
                 Answer::json(201, &json!({ "recipient_emails": taken }))
             }
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         },
         ("POST", ["search"]) => match emails(call, "recipient_emails") {
             Ok(asked) => {
                 let found: Vec<&String> = asked.iter().filter(|address| lists.get(list, address).is_some()).collect();
                 Answer::json(200, &json!(found))
             }
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         },
         ("DELETE", [address]) => {
             let had = lists.remove(list, address, None);
@@ -83,7 +88,7 @@ fn own(lists: &mut Lists, list: &str, rest: &[&str], call: &Call) -> Answer {
                 });
                 Answer::empty(204)
             }
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         },
         ("GET", [address]) => match lists.get(list, address) {
             Some(entry) => Answer::json(200, &json!([{ "email": address, "reason": entry.reason }])),

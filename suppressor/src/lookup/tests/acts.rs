@@ -28,14 +28,18 @@ async fn reason(bed: &Bed, address: &str) -> Value {
 #[tokio::test]
 async fn suppressed_and_released_by_hand() {
     let bed = Bed::new();
-    let wanted = json!({ "recipients": ["Jane@Example.com", "+1-555-123-4567"], "by": "ann", "note": "asked on the phone" });
+    let wanted =
+        json!({ "recipients": ["Jane@Example.com", "+1-555-123-4567"], "by": "ann", "note": "asked on the phone" });
     let answer = act(&bed, "POST", "/v1/suppressions", None, wanted).await;
     assert_eq!((answer.status, answer.json()["accepted"].as_array().unwrap().len()), (202, 2));
     assert_eq!(reason(&bed, JANE).await, "manual");
     assert_eq!(reason(&bed, "+15551234567").await, "manual");
     let why = bed.get("/v1/recipients/jane@example.com").await.json();
     let row = &why["evidence"][0];
-    assert_eq!((&row["by"], &row["note"], &row["source"]), (&json!("ann"), &json!("asked on the phone"), &json!("writer")));
+    assert_eq!(
+        (&row["by"], &row["note"], &row["source"]),
+        (&json!("ann"), &json!("asked on the phone"), &json!("writer"))
+    );
     assert_eq!((&row["provider"], &row["event_id"]), (&json!("manual"), &answer.json()["accepted"][0]["event_id"]));
     assert_eq!(why["address"], "Jane@Example.com");
 
@@ -192,7 +196,10 @@ async fn dead_letters_are_listed_and_replayed() {
     };
     let all = bed.get("/v1/dead-letters").await.json();
     assert_eq!(ids(&all), ["0.0", "1.0", "1.1"]);
-    assert_eq!((&all["dead_letters"][0]["replayable"], &all["dead_letters"][2]["replayable"]), (&json!(true), &json!(false)));
+    assert_eq!(
+        (&all["dead_letters"][0]["replayable"], &all["dead_letters"][2]["replayable"]),
+        (&json!(true), &json!(false))
+    );
     let first = bed.get("/v1/dead-letters?max=2").await.json();
     let rest = bed.get(&format!("/v1/dead-letters?after={}", first["next"].as_str().unwrap())).await.json();
     assert_eq!((ids(&first), ids(&rest)), (vec!["0.0".to_owned(), "1.0".to_owned()], vec!["1.1".to_owned()]));

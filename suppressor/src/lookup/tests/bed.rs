@@ -7,9 +7,7 @@ use crate::{
     store::memory::{MemoryStore, Weather},
 };
 use axum::{Router, body::Body};
-use domain::{
-    Attribution, CanonicalEvent, EventId, Failure, FailureClass, Kind, Recipient, Scope, Tenant, Timestamp,
-};
+use domain::{Attribution, CanonicalEvent, EventId, Failure, FailureClass, Kind, Recipient, Scope, Tenant, Timestamp};
 use event_log::{
     Limits, Polled, Record, Session as _, Stage as _, TopicSpec,
     memory::{MemoryLog, MemorySession},

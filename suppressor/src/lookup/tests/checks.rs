@@ -43,7 +43,8 @@ async fn ask(bed: &Bed, body: Value) -> Vec<Value> {
 #[tokio::test]
 async fn json_in_the_order_asked() {
     let bed = filled().await;
-    let asked = ["free@example.com", " Hard@EXAMPLE.com", "soft@example.com", "nobody", "+1-555-123-4567", "a\u{e9}\"@x"];
+    let asked =
+        ["free@example.com", " Hard@EXAMPLE.com", "soft@example.com", "nobody", "+1-555-123-4567", "a\u{e9}\"@x"];
     let results = ask(&bed, json!({ "recipients": asked })).await;
     let echoed: Vec<&str> = results.iter().map(|result| result["recipient"].as_str().unwrap()).collect();
     assert_eq!(echoed, asked);
@@ -99,7 +100,8 @@ async fn an_end_that_passed_is_not_waited_for() {
 #[tokio::test]
 async fn ndjson_a_recipient_a_line() {
     let bed = filled().await;
-    let body = "\"hard@example.com\"\r\n\n{\"recipient\":\"free@example.com\",\"id\":7}\nbare@example.com\n{\"x\":1}\n[1]";
+    let body =
+        "\"hard@example.com\"\r\n\n{\"recipient\":\"free@example.com\",\"id\":7}\nbare@example.com\n{\"x\":1}\n[1]";
     let answer = bed.call("POST", "/v1/check?class=critical", Some("application/x-ndjson"), body).await;
     assert_eq!((answer.status, answer.content_type.as_str()), (200, "application/x-ndjson"));
     let told: Vec<(Value, Value)> =
@@ -130,7 +132,8 @@ async fn csv_keeps_its_columns() {
     assert_eq!((answer.status, answer.text()), (200, expected.as_str()));
     let answer = bed.call("POST", "/v1/check", Some("text/csv"), "phone\n+1 555 123 4567\n").await;
     assert!(answer.text().contains("+1 555 123 4567,true,invalid_number,all"), "{}", answer.text());
-    for (body, detail) in [("", "is empty"), ("a,b\n1,2\n", "no column is named"), ("email\na@b.c,1\n", "more columns")] {
+    for (body, detail) in [("", "is empty"), ("a,b\n1,2\n", "no column is named"), ("email\na@b.c,1\n", "more columns")]
+    {
         let answer = bed.call("POST", "/v1/check", Some("text/csv"), body).await;
         assert_eq!(answer.status, 400);
         assert!(answer.json()["detail"].as_str().unwrap().contains(detail), "{}", answer.text());
@@ -180,7 +183,8 @@ async fn who_may_ask() {
         ));
         bed::send(router, request.body(Body::from(body.clone())).unwrap()).await
     };
-    for wrong in [None, Some("Bearer wrong"), Some("Bearer "), Some("Basic c2VjcmV0"), Some("Bearer secret-of-reader2")] {
+    for wrong in [None, Some("Bearer wrong"), Some("Bearer "), Some("Basic c2VjcmV0"), Some("Bearer secret-of-reader2")]
+    {
         let answer = call(wrong, "/v1/check").await;
         assert_eq!((answer.status, answer.headers.contains_key("www-authenticate")), (401, true), "{wrong:?}");
     }

@@ -271,10 +271,9 @@ impl Recent {
                 Err(Problem::conflict("this Idempotency-Key was used for another request: take a new one"))
             };
         }
-        if keys.order.len() >= RECENT_MAX {
-            if let Some(oldest) = keys.order.pop_front() {
-                keys.known.remove(&oldest);
-            }
+        let oldest = if keys.order.len() >= RECENT_MAX { keys.order.pop_front() } else { None };
+        if let Some(oldest) = oldest {
+            keys.known.remove(&oldest);
         }
         keys.order.push_back(key.clone());
         keys.known.insert(key, (fingerprint, first));

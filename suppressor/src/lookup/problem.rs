@@ -13,7 +13,7 @@ pub(super) struct Problem {
     tag: &'static str,
     title: &'static str,
     detail: String,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<(&'static str, &'static str)>,
 }
 
 impl Problem {
@@ -21,8 +21,8 @@ impl Problem {
         Self { status, tag, title, detail: detail.into(), header: None }
     }
 
-    fn header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, HeaderValue::from_static(value)));
+    fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.header = Some((name, value));
         self
     }
 
@@ -34,7 +34,7 @@ impl Problem {
     /// 401, with the challenge RFC 6750 asks for.
     pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "a valid bearer token is needed", detail)
-            .header(header::WWW_AUTHENTICATE, "Bearer realm=\"quell\"")
+            .header("www-authenticate", "Bearer realm=\"quell\"")
     }
 
     /// 403.
@@ -88,13 +88,12 @@ impl Problem {
     /// 503: what the answer needs is away. It never means "allowed".
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "no answer can be given now", detail)
-            .header(header::RETRY_AFTER, "1")
+            .header("retry-after", "1")
     }
 
     /// 503: too much at once.
     pub(super) fn busy(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too much is under way", detail)
-            .header(header::RETRY_AFTER, "1")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too much is under way", detail).header("retry-after", "1")
     }
 }
 
@@ -125,7 +124,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some((name, value)) = self.header {
-            headers.insert(name, value);
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         response
     }

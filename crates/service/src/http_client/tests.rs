@@ -92,3 +92,30 @@ async fn says_when_nothing_was_sent_and_never_what_was_called() {
         assert!(matches!(client(|_| ()).call(get(url.into())).await, Err(HttpError::Invalid(_))), "{url}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_an_error_and_never_an_end() {
+    let stream = |pieces: Vec<Result<Bytes, std::io::Error>>| axum::body::Body::from_stream(futures_util::stream::iter(pieces));
+    let whole = move || async move { stream(vec![Ok("one ".into()), Ok("two".into())]) };
+    let broken = move || async move { stream(vec![Ok("one ".into()), Err(std::io::Error::other("gone"))]) };
+    let (address, _stop) = serve(Router::new().route("/whole", any(whole)).route("/broken", any(broken))).await;
+    let small = client(|options| options.answer_bytes_max = 1);
+    let mut answer = small.open(get(format!("http://{address}/whole"))).await.unwrap();
+    let mut body = Vec::new();
+    while let Some(piece) = answer.next().await.unwrap() {
+        body.extend_from_slice(&piece);
+    }
+    assert_eq!((answer.status, &body[..]), (StatusCode::OK, &b"one two"[..]));
+    // Where it breaks before the head is out, opening it fails.
+    let failed = match small.open(get(format!("http://{address}/broken"))).await {
+        Ok(mut answer) => loop {
+            match answer.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        },
+        Err(_) => true,
+    };
+    assert!(failed);
+}

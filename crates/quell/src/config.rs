@@ -450,12 +450,88 @@ impl AccountConfig {
             sources: self.sources.clone(),
             scopes: self.scopes.clone(),
             spacing_ms: self.spacing_ms,
-            rate_limit: self
-                .rate_limit
-                .map(|limit| syncer::RateLimit { calls: limit.calls, seconds: limit.seconds }),
+            rate_limit: self.rate_limit.map(|limit| syncer::RateLimit { calls: limit.calls, seconds: limit.seconds }),
             batch_max: self.batch_max,
             timeout_ms: self.timeout_ms,
             dry_run: self.dry_run,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The manual's example, its references pointing to files that exist.
+    fn manual(dir: &Path) -> String {
+        let text = include_str!("../../../docs/configuration.md");
+        let example = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let secret = dir.join("secret");
+        std::fs::write(&secret, "user:secret").unwrap();
+        let reference = format!("\"file:{}\"", secret.display());
+        let parts: Vec<String> = example
+            .split('"')
+            .enumerate()
+            .map(|(index, part)| match part {
+                part if index % 2 == 1 && (part.starts_with("env:") || part.starts_with("file:")) => reference.clone(),
+                part if index % 2 == 1 => format!("\"{part}\""),
+                part => part.to_owned(),
+            })
+            .collect();
+        parts.concat()
+    }
+
+    #[test]
+    fn the_manual_holds_every_key_and_its_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let example = manual(dir.path());
+        let config: Config = config::parse("the manual", &example, []).unwrap();
+        let shown = toml::Table::try_from(&config).unwrap();
+        let plain = toml::Table::try_from(Config::default()).unwrap();
+        compare("", &plain, &shown);
+        // Keys without a default are in the manual too: what it sets is what serde knows.
+        let documented: toml::Table = example.parse().unwrap();
+        covers("", &shown, &documented);
+    }
+
+    #[test]
+    fn a_wrong_key_is_told_with_the_right_one() {
+        let error = config::parse::<Config>("quell.toml", "[gateway]\nlisen = \"127.0.0.1:1\"\n", []).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("lisen") && error.contains("listen") && error.contains("quell.toml:2"), "{error}");
+    }
+
+    /// Defaults of the program are those of the manual.
+    fn compare(path: &str, plain: &toml::Table, shown: &toml::Table) {
+        for (key, value) in plain {
+            let path = format!("{path}.{key}");
+            match (value, &shown[key]) {
+                (toml::Value::Table(plain), toml::Value::Table(shown)) => compare(&path, plain, shown),
+                (toml::Value::Array(list), _) if list.is_empty() => {}
+                (plain, shown) => assert_eq!(plain, shown, "{path}"),
+            }
+        }
+    }
+
+    /// Every key that the program knows stands in the manual.
+    fn covers(path: &str, known: &toml::Table, documented: &toml::Table) {
+        for (key, value) in known {
+            let path = format!("{path}.{key}");
+            match (value, documented.get(key)) {
+                // The manual says that the servers take the same keys.
+                (_, None) if path == ".lookup.server" => {}
+                (_, None) => panic!("{path} is not in docs/configuration.md"),
+                (toml::Value::Table(known), Some(toml::Value::Table(documented))) => covers(&path, known, documented),
+                (toml::Value::Array(known), Some(toml::Value::Array(documented))) => {
+                    // The first entry of each list shows every key that all its kinds have.
+                    if let (Some(toml::Value::Table(known)), Some(toml::Value::Table(documented))) =
+                        (known.first(), documented.first())
+                    {
+                        covers(&path, known, documented);
+                    }
+                }
+                _ => {}
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod inspect;
+mod lanes;
 mod lookup_deps;
 mod metrics;
 mod up;
@@ -33,7 +34,9 @@ enum Command {
     ///
     /// A JSON document a line in: {"provider","method","url","headers":{},"body" or "body_base64","source":{},"now"}.
     /// One a line out: {"status","authentication","events","ignored","dead"}.
-    #[command(after_help = "Example:\n  echo '{\"provider\":\"drip\",\"body\":\"{}\",\"source\":{\"unauthenticated\":true}}' | quell inspect -")]
+    #[command(
+        after_help = "Example:\n  echo '{\"provider\":\"drip\",\"body\":\"{}\",\"source\":{\"unauthenticated\":true}}' | quell inspect -"
+    )]
     Inspect {
         /// File of requests, or - for standard input
         file: PathBuf,

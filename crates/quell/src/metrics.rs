@@ -1,9 +1,7 @@
 //! Metrics of the stages, registered once for the process. Labels come from closed sets: kinds, reasons, providers.
 
 use domain::{CanonicalEvent, Delta};
-use event_log::{
-    runner::{Fatal, Observer, PhaseName, RunnerEvent},
-};
+use event_log::runner::{Fatal, Observer, PhaseName, RunnerEvent};
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 use service::{
     Metrics,
@@ -57,7 +55,6 @@ impl StageMetrics {
             )?,
         })
     }
-
 }
 
 /// A provider's word, if it is one; anything else would let labels grow.
@@ -126,7 +123,12 @@ impl RunnerMetrics {
                 "Records by where they ended: in = emitted + ignored + dead.",
                 &["stage", "fate", "reason"],
             )?,
-            batch_records: metrics.histograms("quell_stage_batch_records", "Records in a batch.", COUNTS, &["stage"])?,
+            batch_records: metrics.histograms(
+                "quell_stage_batch_records",
+                "Records in a batch.",
+                COUNTS,
+                &["stage"],
+            )?,
             phase_seconds: metrics.histograms(
                 "quell_stage_phase_seconds",
                 "Time a batch spent being processed and committed.",

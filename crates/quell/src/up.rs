@@ -2,6 +2,7 @@
 
 use crate::{
     config::Config,
+    lanes::{self, Running},
     lookup_deps,
     metrics::{RunnerMetrics, StageMetrics},
 };
@@ -10,7 +11,7 @@ use domain::Timestamp;
 use event_log::{
     Append, Limits as PollLimits, TopicSpec,
     embedded::{EmbeddedLog, Limits as LogLimits, open_database},
-    runner::{Fatal, RunnerHandle, spawn_runner},
+    runner::{Fatal, spawn_runner},
 };
 use ingest_gateway::{EmbeddedTokens, Gateway, GatewayDeps};
 use normalizer::Normalizer;
@@ -18,7 +19,6 @@ use schemas::topics;
 use service::{
     Clock, Metrics, Shutdown, SystemClock,
     admin::{self, Admin, Liveness, Readiness},
-    http_client::{HttpClient, HttpClientOptions},
     serve::Server,
 };
 use std::{sync::Arc, time::Duration};
@@ -28,7 +28,6 @@ use suppressor::{
     lookup::CurrentPolicy,
     store::embedded::EmbeddedStore,
 };
-use syncer::{Account, Bootstrap, HttpApi, Lane};
 
 /// What the parts share.
 struct Engine {
@@ -70,7 +69,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             .await?;
     let lookup_server =
         Server::bind("lookup", config.lookup.listen, config.lookup.tls.as_ref(), config.lookup.server.clone()).await?;
-    let admin_server = Server::bind("admin", config.admin.listen, None, service::serve::ServerLimits::default()).await?;
+    let admin_server =
+        Server::bind("admin", config.admin.listen, None, service::serve::ServerLimits::default()).await?;
     let liveness = Liveness::default();
     let admin = admin::router(Admin {
         metrics: engine.metrics.clone(),
@@ -87,7 +87,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         },
     )?);
 
-    let stages = start_stages(&config, &engine).await?;
+    let stages = start_stages(&config, &engine)?;
     let jobs = tokio::spawn(jobs(config.clone(), engine.jobs(), liveness.heartbeat("jobs", Duration::from_secs(120))));
     engine.readiness.set("log", true);
     engine.readiness.set("stages", true);
@@ -171,10 +171,7 @@ fn gateway(config: &Config, engine: &Engine, db: &fjall::Database) -> anyhow::Re
     Ok(gateway.router())
 }
 
-/// A running stage and its name.
-type Running = (String, RunnerHandle);
-
-async fn start_stages(config: &Config, engine: &Engine) -> anyhow::Result<Vec<Running>> {
+fn start_stages(config: &Config, engine: &Engine) -> anyhow::Result<Vec<Running>> {
     let counts = Arc::new(StageMetrics::new(&engine.metrics)?);
     let runners = RunnerMetrics::new(&engine.metrics)?;
     let limits = PollLimits {
@@ -190,7 +187,7 @@ async fn start_stages(config: &Config, engine: &Engine) -> anyhow::Result<Vec<Ru
     let observer = Arc::new(runners.of("normalizer"));
     let stage = Normalizer::new(counts.clone());
     let handle = spawn_runner("normalizer", session, stage, limits, token.clone(), observer)?;
-    running.push(("normalizer".to_owned(), handle));
+    running.push(("normalizer".to_owned(), tokio::spawn(handle.ended())));
 
     for worker in 0..config.engine.suppressor_workers {
         let own: Vec<u32> =
@@ -199,23 +196,16 @@ async fn start_stages(config: &Config, engine: &Engine) -> anyhow::Result<Vec<Ru
         let name = format!("suppressor-{worker}");
         let stage = Suppressor::new(engine.store.as_ref().clone(), counts.clone());
         let handle = spawn_runner(&name, session, stage, limits, token.clone(), Arc::new(runners.of(&name)))?;
-        running.push((name, handle));
+        running.push((name, tokio::spawn(handle.ended())));
     }
 
-    let sync_metrics = syncer::Metrics::new(engine.metrics.registry())?;
-    for account in &config.accounts {
-        let options = HttpClientOptions { allow_private: account.allow_private, ..HttpClientOptions::default() };
-        let api = Arc::new(HttpApi::new(HttpClient::new(&options)?));
-        let mut lane = Lane::new(Account::new(account.to_lane())?, api, engine.clock.clone(), sync_metrics.clone());
-        let group = lane.account().group();
-        let mut bootstrap = Bootstrap::default();
-        if Bootstrap::is_needed(&lane, &engine.log).await? {
-            bootstrap.run(&mut lane, &engine.log).await?;
-        }
-        let session = engine.log.session(&group, topics::DELTAS, &partitions)?;
-        let handle = spawn_runner(&group, session, lane, limits, token.clone(), Arc::new(runners.of(&group)))?;
-        running.push((group, handle));
-    }
+    let parts = lanes::Parts {
+        log: engine.log.clone(),
+        clock: engine.clock.clone(),
+        shutdown: engine.shutdown.clone(),
+        runners,
+    };
+    running.extend(lanes::start(config, &engine.metrics, parts)?);
     Ok(running)
 }
 
@@ -223,12 +213,12 @@ async fn start_stages(config: &Config, engine: &Engine) -> anyhow::Result<Vec<Ru
 async fn watch_stages(stages: Vec<Running>, engine: &Engine) -> anyhow::Result<()> {
     let mut ends = tokio::task::JoinSet::new();
     for (name, handle) in stages {
-        ends.spawn(async move { (name, handle.ended().await) });
+        ends.spawn(async move { (name, handle.await) });
     }
     let mut failed: Option<(String, Fatal)> = None;
     while let Some(end) = ends.join_next().await {
         let (name, result) = end?;
-        if let Err(error) = result {
+        if let Err(error) = result? {
             engine.readiness.set("stages", false);
             engine.shutdown.request();
             failed.get_or_insert((name, error));
@@ -286,7 +276,7 @@ async fn tick(config: &Config, jobs: &Jobs, expiry: &mut Expiry, ticks: u64) -> 
     let (store, log): (&dyn Store, &dyn Append) = (&*jobs.store, &jobs.log);
     let now = Timestamp::from_micros(jobs.clock.now_micros())?;
     expiry.run(store, log, now).await?;
-    reconsider::sweep(store, log, now).await?;
+    while !reconsider::sweep(store, log, now).await?.1 && !jobs.shutdown.is_requested() {}
     jobs.policy.refresh(store, config.engine.partitions).await?;
     if config.unengaged.scheduled {
         let every = i64::from(config.unengaged.every_hours) * 3_600;
@@ -297,7 +287,7 @@ async fn tick(config: &Config, jobs: &Jobs, expiry: &mut Expiry, ticks: u64) -> 
         }
     }
     let after_days = jobs.policy.get().newest().unengaged_after_days;
-    unengaged::step(store, log, after_days).await?;
+    while !unengaged::step(store, log, after_days).await?.over && !jobs.shutdown.is_requested() {}
     if ticks % RETENTION_EVERY == 0 {
         let log = jobs.log.clone();
         let now_ms = now.as_millis();

@@ -22,7 +22,7 @@ const BYTES_MAX: usize = 100_000_000;
 const REQUESTS_MAX: usize = 100_000;
 
 /// What is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Form {
     /// In the results.
     pub(crate) name: &'static str,

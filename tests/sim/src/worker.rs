@@ -1,0 +1,89 @@
+//! A worker: a runner in a future that is polled by hand.
+
+use crate::{plant::Plant, seams::SimSession, weather::pause};
+use event_log::{Fatal, Limits, Runner, RunnerEvent, RunnerOptions, Stage, memory::MemberId};
+use std::{
+    fmt::Debug,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use suppressor::Suppressor;
+
+/// Which stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Normalizer,
+    Suppressor,
+}
+
+/// One process of one stage.
+pub(crate) struct Worker {
+    pub(crate) id: u64,
+    pub(crate) role: Role,
+    pub(crate) member: MemberId,
+    /// Not scheduled before this tick.
+    pub(crate) stalled_until: u64,
+    is_killed: Arc<AtomicBool>,
+    events: Arc<Mutex<Vec<RunnerEvent>>>,
+    future: Pin<Box<dyn Future<Output = Fatal> + Send>>,
+}
+
+impl Worker {
+    pub(crate) fn new<T: Stage + 'static>(
+        id: u64,
+        role: Role,
+        session: SimSession,
+        stage: T,
+        batch_max: usize,
+    ) -> Self {
+        let (member, is_killed) = (session.member(), session.kill_switch());
+        let events: Arc<Mutex<Vec<RunnerEvent>>> = Arc::default();
+        let told = Arc::clone(&events);
+        let limits = Limits { records_max: batch_max, bytes_max: 1 << 20, wait: Duration::ZERO };
+        let options = RunnerOptions {
+            backoff_first: Duration::from_millis(1),
+            backoff_max: Duration::from_millis(4),
+            read_back_max: 3,
+            ..RunnerOptions::new(limits)
+        };
+        let mut runner = Runner::new(session, stage, options);
+        let future = Box::pin(async move {
+            loop {
+                match runner.step().await {
+                    Ok(event) => told.lock().unwrap_or_else(PoisonError::into_inner).push(event),
+                    Err(fatal) => return fatal,
+                }
+                pause().await;
+            }
+        });
+        Self { id, role, member, stalled_until: 0, is_killed, events, future }
+    }
+
+    /// Goes on until it next yields. An answer means that the process ended.
+    pub(crate) fn poll(&mut self) -> Option<Fatal> {
+        match self.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(fatal) => Some(fatal),
+            Poll::Pending => None,
+        }
+    }
+
+    /// What its runner did since the last call.
+    pub(crate) fn told(&self) -> Vec<RunnerEvent> {
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Dies without a word: the group hears of it only when it is expelled.
+    pub(crate) fn kill(self) -> MemberId {
+        self.is_killed.store(true, Ordering::Relaxed);
+        self.member
+    }
+}
+
+/// The stage as the simulator runs it.
+pub(crate) type SimSuppressor = Suppressor<Plant>;

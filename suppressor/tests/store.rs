@@ -3,7 +3,11 @@
 use domain::{Decision, EventId, Kind, Recipient, RecipientKey, Scope, Tenant, Timestamp};
 use suppressor::{
     Evidence, History, Store,
-    store::{Due, InForce, MessageEntry, PolicyRow, Write, embedded::EmbeddedStore, memory::MemoryStore},
+    store::{
+        Due, InForce, MessageEntry, PolicyRow, Write,
+        embedded::{EmbeddedStore, Retention, Sweep},
+        memory::MemoryStore,
+    },
 };
 
 /// A store to try, with what must outlive it.
@@ -212,4 +216,42 @@ async fn policies_and_notes() {
         store.put_note("job", "2").await.unwrap();
         assert_eq!(store.note("job").await.unwrap().as_deref(), Some("2"), "{name}");
     }
+}
+
+#[tokio::test]
+async fn what_is_old_goes_a_piece_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(fjall::Database::builder(dir.path()).open().unwrap()).unwrap();
+    let day = |day: i64| at(day * 86_400);
+    let mut written = write(key("a"), Vec::new());
+    for number in 0..30_i64 {
+        written.seen.push((day(number), EventId::derive(&[&number.to_string()]), 1));
+        written.messages.push(MessageEntry {
+            key: key("a"),
+            provider: "drip".into(),
+            message_id: format!("m{number}"),
+            event_id: EventId::derive(&[&number.to_string()]),
+            occurred_at: day(number),
+            received_at: day(number),
+            kind: Kind::Delivered,
+            provider_kind: "delivered".into(),
+            machine: false,
+            failure: None,
+            campaign: None,
+            receipt_id: "r".into(),
+            position: 1,
+        });
+    }
+    store.apply(vec![written], &[]).await.unwrap();
+    let kept = Retention { seen_days: 10, messages_days: 20 };
+    let mut sweep = Sweep::default();
+    let mut gone = 0;
+    for _ in 0..20 {
+        gone += store.retain(&mut sweep, kept, day(30), 7).unwrap();
+    }
+    assert_eq!(gone, 20 + 10);
+    let left = |number: i64| (day(number), EventId::derive(&[&number.to_string()]));
+    assert_eq!(store.seen(&[left(19), left(20)]).await.unwrap(), [None, Some(1)]);
+    assert_eq!(store.message(&Tenant::default(), "m9", 9).await.unwrap().len(), 0);
+    assert_eq!(store.message(&Tenant::default(), "m10", 9).await.unwrap().len(), 1);
 }

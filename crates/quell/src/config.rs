@@ -175,6 +175,8 @@ pub(crate) struct EngineConfig {
     pub(crate) events_days: u64,
     /// Days for which deltas, outcomes and dead letters are kept.
     pub(crate) deltas_days: u64,
+    /// Days for which message timelines are kept.
+    pub(crate) messages_days: u32,
 }
 
 impl Default for EngineConfig {
@@ -187,6 +189,7 @@ impl Default for EngineConfig {
             raw_days: 7,
             events_days: 90,
             deltas_days: 30,
+            messages_days: 90,
         }
     }
 }

@@ -26,7 +26,7 @@ use suppressor::{
     Policy, Store, Suppressor,
     jobs::{expiry::Expiry, reconsider, unengaged},
     lookup::CurrentPolicy,
-    store::embedded::EmbeddedStore,
+    store::embedded::{EmbeddedStore, Retention, Sweep},
 };
 
 /// What the parts share.
@@ -253,14 +253,19 @@ impl Engine {
 
 const TICK: Duration = Duration::from_secs(1);
 const RETENTION_EVERY: u64 = 60;
+/// Longer than any provider goes on repeating a webhook.
+const SEEN_DAYS: u32 = 30;
+/// Rows of the store looked at in a tick: a few milliseconds.
+const RETAIN_ROWS_MAX: usize = 5_000;
 
 /// Ends, sweeps, the unengaged run, retention: a step of each every second. What fails is tried again at the next.
 async fn jobs(config: Config, jobs: Jobs, heartbeat: service::admin::Heartbeat) {
     let mut expiry = Expiry::default();
+    let mut sweep = Sweep::default();
     let mut ticks = 0_u64;
     while !jobs.shutdown.is_requested() {
         heartbeat.beat();
-        if let Err(error) = tick(&config, &jobs, &mut expiry, ticks).await {
+        if let Err(error) = tick(&config, &jobs, &mut expiry, &mut sweep, ticks).await {
             tracing::warn!(%error, "a job could not go on; trying again");
         }
         ticks += 1;
@@ -272,7 +277,7 @@ async fn jobs(config: Config, jobs: Jobs, heartbeat: service::admin::Heartbeat) 
     heartbeat.retire();
 }
 
-async fn tick(config: &Config, jobs: &Jobs, expiry: &mut Expiry, ticks: u64) -> anyhow::Result<()> {
+async fn tick(config: &Config, jobs: &Jobs, expiry: &mut Expiry, sweep: &mut Sweep, ticks: u64) -> anyhow::Result<()> {
     let (store, log): (&dyn Store, &dyn Append) = (&*jobs.store, &jobs.log);
     let now = Timestamp::from_micros(jobs.clock.now_micros())?;
     expiry.run(store, log, now).await?;
@@ -282,13 +287,15 @@ async fn tick(config: &Config, jobs: &Jobs, expiry: &mut Expiry, ticks: u64) -> 
         let every = i64::from(config.unengaged.every_hours) * 3_600;
         match unengaged::last_run(store).await? {
             None => unengaged::schedule_first(store, now).await?,
-            Some(last) if last.plus_seconds(every) <= now => unengaged::begin(store, now).await?,
+            Some(run) if run.over && run.began_at.plus_seconds(every) <= now => unengaged::begin(store, now).await?,
             Some(_) => {}
         }
     }
     let after_days = jobs.policy.get().newest().unengaged_after_days;
     while !unengaged::step(store, log, after_days).await?.over && !jobs.shutdown.is_requested() {}
-    if ticks % RETENTION_EVERY == 0 {
+    let kept = Retention { seen_days: SEEN_DAYS, messages_days: config.engine.messages_days };
+    jobs.store.retain(sweep, kept, now, RETAIN_ROWS_MAX)?;
+    if ticks.is_multiple_of(RETENTION_EVERY) {
         let log = jobs.log.clone();
         let now_ms = now.as_millis();
         tokio::task::spawn_blocking(move || log.enforce_retention(now_ms)).await??;

@@ -25,11 +25,22 @@ pub struct Progress {
     pub over: bool,
 }
 
-/// When the last run began, if one ever did.
-pub async fn last_run(store: &dyn Store) -> Result<Option<Timestamp>, JobError> {
+/// A run, as its note tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// When it began.
+    pub began_at: Timestamp,
+    /// Whether it went through.
+    pub over: bool,
+}
+
+/// The last run, if there ever was one.
+pub async fn last_run(store: &dyn Store) -> Result<Option<Run>, JobError> {
     let note = store.note(NOTE).await?;
-    let started = note.as_deref().and_then(|note| note.split('\n').next()?.parse::<i64>().ok());
-    Ok(started.and_then(|micros| Timestamp::from_micros(micros).ok()))
+    Ok(note.as_deref().and_then(|note| {
+        let (began, over) = note.split_once('\n').map_or((note, true), |(began, _)| (began, false));
+        Some(Run { began_at: Timestamp::from_micros(began.parse().ok()?).ok()?, over })
+    }))
 }
 
 /// Notes a run at `now` without doing one: on a new store the first run is due an interval later.

@@ -16,10 +16,10 @@ use serde::Deserialize;
 use std::{borrow::Cow, io, sync::Arc};
 
 /// Recipients looked up in one go; a large check has two such pieces under way.
-const PIECE: usize = 5_000;
+const PIECE: usize = 2_500;
 const PIECES_AT_ONCE: usize = 2;
 /// So many pieces are answered before the first byte goes out: a store that is away then is a 503, not a broken answer.
-const PIECES_FIRST: usize = 20;
+const PIECES_FIRST: usize = 4;
 
 /// Answers by the content type of the body.
 pub(super) async fn check(

@@ -32,7 +32,7 @@ pub(crate) enum Role {
     },
     /// Run normalizer and suppressor over a filled log; prints a JSON document
     #[command(hide = true)]
-    Pipeline {
+    RunPipeline {
         /// Where the log lies
         directory: PathBuf,
         /// How many events it holds
@@ -57,7 +57,7 @@ impl Role {
             Self::BareAxum => servers::bare_axum(),
             Self::GatewayOnly { directory } => servers::gateway_only(&directory),
             Self::FillLog { directory, events } => fill::log(&directory, events),
-            Self::Pipeline { directory, events, workers } => pipeline::child(&directory, events, workers),
+            Self::RunPipeline { directory, events, workers } => pipeline::child(&directory, events, workers),
             Self::FillStore { directory, suppressions } => fill::store(&directory, suppressions),
         }
     }

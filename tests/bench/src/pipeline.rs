@@ -43,7 +43,7 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Value> {
         for _ in 0..options.rounds {
             let directory = run_directory(&options.data)?;
             copy(filled.path(), directory.path())?;
-            let arguments = ["pipeline", argument(directory.path())?, &events.to_string(), &workers.to_string()];
+            let arguments = ["run-pipeline", argument(directory.path())?, &events.to_string(), &workers.to_string()];
             let run = Process::ours(&arguments, &[])?.document()?;
             say(&format!("    {workers} workers: {} events/s", run["events_per_s"]));
             runs.push(run);

@@ -2,7 +2,7 @@
 
 use crate::{
     readback::Row,
-    story::{Person, Source, What},
+    story::{CATEGORY, Person, Source, What},
 };
 use anyhow::Context as _;
 use std::{
@@ -15,7 +15,8 @@ use testkit::{
 };
 
 const DOMAIN: &str = "mg.example.com";
-const STREAM: &str = "broadcast";
+/// SendGrid's unsubscribe group for the campaigns.
+const GROUP: u64 = 4_711;
 const SENDGRID_KEY: &str = "SG.demo-sendgrid-api-key";
 const MAILGUN_KEY: &str = "demo-mailgun-api-key";
 const POSTMARK_TOKEN: &str = "demo-postmark-server-token";
@@ -24,8 +25,17 @@ const SENDGRID_RATE: u32 = 5;
 /// 429s that are certain to come: of the fake SendGrid, and of the fake Postmark.
 const PLANNED_429: [u64; 2] = [2, 2];
 
-/// List → address → who put it there.
-pub(crate) type Held = BTreeMap<String, BTreeMap<String, Origin>>;
+/// List → address → its entry.
+pub(crate) type Held = BTreeMap<String, BTreeMap<String, Entry>>;
+
+/// An address on a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Who put it there.
+    pub(crate) origin: Origin,
+    /// Its tags, where the provider has them.
+    pub(crate) tags: BTreeSet<String>,
+}
 
 /// The three providers that can be told.
 #[derive(Debug)]
@@ -61,9 +71,9 @@ pub(crate) struct Account {
 impl Fakes {
     /// Starts them, each with a trouble of its own: SendGrid limits the rate, Mailgun is down, Postmark limits and fails.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let sendgrid = FakeProvider::SendGrid { api_key: SENDGRID_KEY.to_owned(), groups: Vec::new() };
+        let sendgrid = FakeProvider::SendGrid { api_key: SENDGRID_KEY.to_owned(), groups: vec![GROUP] };
         let mailgun = FakeProvider::Mailgun { api_key: MAILGUN_KEY.to_owned(), domains: vec![DOMAIN.to_owned()] };
-        let postmark = FakeProvider::Postmark { token: POSTMARK_TOKEN.to_owned(), streams: vec![STREAM.to_owned()] };
+        let postmark = FakeProvider::Postmark { token: POSTMARK_TOKEN.to_owned(), streams: vec![CATEGORY.to_owned()] };
         let why = "a fake provider cannot listen on loopback";
         let fakes = Self {
             sendgrid: Fake::start(sendgrid).await.context(why)?,
@@ -73,7 +83,8 @@ impl Fakes {
         fakes.sendgrid.set_rate_limit(Some(SENDGRID_RATE));
         fakes.sendgrid.next_faults([Fault::RateLimited(1), Fault::None, Fault::RateLimited(1)]);
         fakes.mailgun.set_fault(Fault::Status(503));
-        let troubles = [Fault::None, Fault::RateLimited(1), Fault::None, Fault::FailedAfterEffect, Fault::RateLimited(1)];
+        let troubles =
+            [Fault::None, Fault::RateLimited(1), Fault::None, Fault::FailedAfterEffect, Fault::RateLimited(1)];
         fakes.postmark.next_faults(troubles);
         Ok(fakes)
     }
@@ -86,16 +97,16 @@ impl Fakes {
     /// How many addresses Mailgun was told by API.
     pub(crate) fn mailgun_told(&self) -> usize {
         let held = held(&self.mailgun, &lists("mailgun"));
-        held.values().flat_map(BTreeMap::values).filter(|origin| **origin == Origin::Api).count()
+        held.values().flat_map(BTreeMap::values).filter(|entry| entry.origin == Origin::Api).count()
     }
 
     /// Part of the configuration: an account at each.
     pub(crate) fn config(&self) -> String {
         let mut text = String::new();
         for (name, fake, rest) in [
-            ("sendgrid", &self.sendgrid, String::new()),
+            ("sendgrid", &self.sendgrid, format!("groups = {{ {CATEGORY} = {GROUP} }}\n")),
             ("mailgun", &self.mailgun, format!("domain = \"{DOMAIN}\"\n")),
-            ("postmark", &self.postmark, format!("stream = \"{STREAM}\"\n")),
+            ("postmark", &self.postmark, format!("stream = \"{CATEGORY}\"\n")),
         ] {
             let _ = write!(
                 text,
@@ -120,7 +131,7 @@ impl Fakes {
             let (fake, place) = match person.source {
                 Source::SendGrid => (&self.sendgrid, ""),
                 Source::Mailgun => (&self.mailgun, DOMAIN),
-                Source::Postmark => (&self.postmark, STREAM),
+                Source::Postmark => (&self.postmark, CATEGORY),
                 Source::Drip | Source::Generic => continue,
             };
             match person.what {
@@ -167,17 +178,22 @@ fn variable(name: &str) -> String {
 /// Every list of a provider.
 fn lists(provider: &str) -> Vec<String> {
     match provider {
-        "sendgrid" => ["global", "bounces", "blocks", "spam_reports", "invalid_emails"].map(str::to_owned).into(),
+        "sendgrid" => {
+            let lists = ["global", "bounces", "blocks", "spam_reports", "invalid_emails"].map(str::to_owned);
+            lists.into_iter().chain([format!("group/{GROUP}")]).collect()
+        }
         "mailgun" => ["bounces", "complaints", "unsubscribes"].map(|list| format!("{DOMAIN}/{list}")).into(),
-        _ => vec![STREAM.to_owned()],
+        _ => vec![CATEGORY.to_owned()],
     }
 }
 
 fn held(fake: &Fake, lists: &[String]) -> Held {
     let entries = |list: &String| {
-        let addresses = fake.addresses(list).into_iter();
-        let of = |address: String| Some((fake.entry(list, &address)?.origin, address));
-        addresses.filter_map(of).map(|(origin, address)| (address, origin)).collect::<BTreeMap<_, _>>()
+        let read = |address: String| {
+            let entry = fake.entry(list, &address)?;
+            Some((address, Entry { origin: entry.origin, tags: entry.tags }))
+        };
+        fake.addresses(list).into_iter().filter_map(read).collect::<BTreeMap<_, _>>()
     };
     let held = lists.iter().map(|list| (list.clone(), entries(list)));
     held.filter(|(_, entries)| !entries.is_empty()).collect()
@@ -190,22 +206,28 @@ pub(crate) fn expected(provider: &str, rows: &[Row]) -> Held {
     for row in rows.iter().filter(|row| row.channel == "email") {
         // A soft bounce stops no provider by itself.
         let by_itself = row.provider == provider && row.reason != "soft_bounce";
-        let list = match (provider, row.reason.as_str()) {
-            ("sendgrid", "hard_bounce") if by_itself => "bounces".to_owned(),
-            ("sendgrid", "spam_complaint") if by_itself => "spam_reports".to_owned(),
-            ("sendgrid", _) => "global".to_owned(),
-            ("mailgun", "spam_complaint") => format!("{DOMAIN}/complaints"),
-            ("mailgun", "unsubscribe") => format!("{DOMAIN}/unsubscribes"),
-            ("mailgun", _) => format!("{DOMAIN}/bounces"),
-            _ => STREAM.to_owned(),
+        let category = row.scope.strip_prefix("category:");
+        let mut tags = BTreeSet::new();
+        let list = match (provider, row.scope.as_str()) {
+            ("sendgrid", "all") if by_itself => "bounces".to_owned(),
+            ("sendgrid", "non_critical") if by_itself => "spam_reports".to_owned(),
+            ("sendgrid", _) => category.map_or_else(|| "global".to_owned(), |_| format!("group/{GROUP}")),
+            ("mailgun", "all") => format!("{DOMAIN}/bounces"),
+            ("mailgun", "non_critical") => format!("{DOMAIN}/complaints"),
+            ("mailgun", _) => {
+                tags.insert(category.unwrap_or("*").to_owned());
+                format!("{DOMAIN}/unsubscribes")
+            }
+            _ => CATEGORY.to_owned(),
         };
         let origin = if by_itself { Origin::Provider } else { Origin::Api };
-        held.entry(list).or_default().insert(row.recipient.clone(), origin);
+        held.entry(list).or_default().insert(row.recipient.clone(), Entry { origin, tags });
     }
     held
 }
 
-/// How two differ, in numbers: addresses missing, too many, and made by another than expected.
+/// How two differ, in numbers: addresses missing, too many, and with another entry than
+/// expected.
 pub(crate) fn difference(found: &Held, expected: &Held) -> (usize, usize, usize) {
     let none = BTreeMap::new();
     let lists: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
@@ -214,7 +236,7 @@ pub(crate) fn difference(found: &Held, expected: &Held) -> (usize, usize, usize)
         (
             missing + ought.keys().filter(|address| !is.contains_key(*address)).count(),
             extra + is.keys().filter(|address| !ought.contains_key(*address)).count(),
-            other + ought.iter().filter(|(address, origin)| is.get(*address).is_some_and(|o| o != *origin)).count(),
+            other + ought.iter().filter(|(address, entry)| is.get(*address).is_some_and(|one| one != *entry)).count(),
         )
     })
 }
@@ -223,40 +245,59 @@ pub(crate) fn difference(found: &Held, expected: &Held) -> (usize, usize, usize)
 mod tests {
     use super::*;
 
-    fn row(provider: &str, reason: &str, recipient: &str) -> Row {
-        Row {
-            channel: "email".to_owned(),
-            recipient: recipient.to_owned(),
-            reason: reason.to_owned(),
-            provider: provider.to_owned(),
-        }
+    fn entry(origin: Origin, tag: &str) -> Entry {
+        Entry { origin, tags: [tag.to_owned()].into_iter().filter(|tag| !tag.is_empty()).collect() }
     }
 
     #[test]
     fn who_told_us_keeps_its_own_entry_and_the_others_are_told() {
-        let rows = [row("sendgrid", "hard_bounce", "a@x.example"), row("sendgrid", "soft_bounce", "b@x.example")];
-        let check = |provider: &str, expected_held: &[(&str, &str, Origin)]| {
-            let mut held = Held::new();
-            for (list, address, origin) in expected_held {
-                held.entry((*list).to_owned()).or_default().insert((*address).to_owned(), *origin);
+        use Origin::{Api, Provider};
+        let check = |row: [&str; 4], places: [(&str, &str, Origin, &str); 3]| {
+            let [provider, scope, reason, recipient] = row.map(str::to_owned);
+            let row = Row { channel: "email".to_owned(), recipient: recipient.clone(), scope, reason, provider };
+            for (name, list, origin, tag) in places {
+                let entries = BTreeMap::from([(recipient.clone(), entry(origin, tag))]);
+                assert_eq!(expected(name, &[row.clone()]), Held::from([(list.to_owned(), entries)]), "{name}");
             }
-            assert_eq!(expected(provider, &rows), held, "{provider}");
         };
-        check("sendgrid", &[("bounces", "a@x.example", Origin::Provider), ("global", "b@x.example", Origin::Api)]);
         check(
-            "mailgun",
-            &[
-                ("mg.example.com/bounces", "a@x.example", Origin::Api),
-                ("mg.example.com/bounces", "b@x.example", Origin::Api),
+            ["sendgrid", "all", "hard_bounce", "a@x.example"],
+            [
+                ("sendgrid", "bounces", Provider, ""),
+                ("mailgun", "mg.example.com/bounces", Api, ""),
+                ("postmark", "broadcast", Api, ""),
             ],
         );
-        check("postmark", &[("broadcast", "a@x.example", Origin::Api), ("broadcast", "b@x.example", Origin::Api)]);
+        check(
+            ["sendgrid", "all", "soft_bounce", "b@x.example"],
+            [
+                ("sendgrid", "global", Api, ""),
+                ("mailgun", "mg.example.com/bounces", Api, ""),
+                ("postmark", "broadcast", Api, ""),
+            ],
+        );
+        check(
+            ["mailgun", "marketing", "unsubscribe", "c@x.example"],
+            [
+                ("sendgrid", "global", Api, ""),
+                ("mailgun", "mg.example.com/unsubscribes", Provider, "*"),
+                ("postmark", "broadcast", Api, ""),
+            ],
+        );
+        check(
+            ["postmark", "category:broadcast", "unsubscribe", "d@x.example"],
+            [
+                ("sendgrid", "group/4711", Api, ""),
+                ("mailgun", "mg.example.com/unsubscribes", Api, "broadcast"),
+                ("postmark", "broadcast", Provider, ""),
+            ],
+        );
     }
 
     #[test]
     fn differences_are_counted() {
         let of = |entries: &[(&str, Origin)]| {
-            let entries = entries.iter().map(|(address, origin)| ((*address).to_owned(), *origin));
+            let entries = entries.iter().map(|(address, origin)| ((*address).to_owned(), entry(*origin, "")));
             Held::from([("l".to_owned(), entries.collect())])
         };
         let expected = of(&[("a", Origin::Api), ("b", Origin::Api), ("c", Origin::Provider)]);

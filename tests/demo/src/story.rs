@@ -6,6 +6,9 @@ pub(crate) use testkit::payloads::What;
 /// Everyone whose address fails, by what happens to them.
 const PEOPLE: [(What, usize); 4] =
     [(What::HardBounce, 2_847), (What::SoftBounce, 276), (What::Complaint, 89), (What::Unsubscribe, 35)];
+/// The campaigns' category, and Postmark's message stream for them: who unsubscribes at Postmark leaves this stream alone,
+/// everywhere else all marketing.
+pub(crate) const CATEGORY: &str = "broadcast";
 /// Webhooks that arrive a second time.
 const DUPLICATES: usize = 224;
 /// Error codes of Twilio that its messages fail with, and the reason each is to lead to.
@@ -41,17 +44,6 @@ pub(crate) enum Source {
 
 impl Source {
     pub(crate) const ALL: [Self; 5] = [Self::SendGrid, Self::Postmark, Self::Mailgun, Self::Drip, Self::Generic];
-
-    /// The provider's word.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::SendGrid => "sendgrid",
-            Self::Postmark => "postmark",
-            Self::Mailgun => "mailgun",
-            Self::Drip => "drip",
-            Self::Generic => "generic",
-        }
-    }
 }
 
 /// The reason that an event is to lead to.
@@ -113,8 +105,7 @@ impl Story {
     /// Tells it.
     pub(crate) fn tell() -> Self {
         let mut random = Random(SEED);
-        let mut whats: Vec<What> =
-            PEOPLE.iter().flat_map(|(what, count)| std::iter::repeat_n(*what, *count)).collect();
+        let mut whats: Vec<What> = PEOPLE.iter().flat_map(|(what, count)| std::iter::repeat_n(*what, *count)).collect();
         random.shuffle(&mut whats);
         let people: Vec<Person> =
             whats.iter().enumerate().map(|(index, what)| person(index, *what, &mut random)).collect();

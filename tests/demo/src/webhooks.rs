@@ -3,12 +3,7 @@
 use crate::story::{Person, Sms, Source};
 use anyhow::Context as _;
 use serde_json::Value;
-use testkit::{
-    SignedRequest, payloads,
-    payloads::Told,
-    sign,
-    sign::SendGridKey,
-};
+use testkit::{SignedRequest, payloads, payloads::Told, sign, sign::SendGridKey};
 
 const POSTMARK_USER: &str = "postmark";
 const POSTMARK_PASSWORD: &str = "demo-postmark-password";
@@ -60,12 +55,7 @@ impl Signer {
         };
         vec![
             entry("sendgrid", "secrets", "DEMO_SENDGRID_PUBLIC_KEY", &self.sendgrid.public()),
-            entry(
-                "postmark",
-                "basic_auth",
-                "DEMO_POSTMARK_USER",
-                &format!("{POSTMARK_USER}:{POSTMARK_PASSWORD}"),
-            ),
+            entry("postmark", "basic_auth", "DEMO_POSTMARK_USER", &format!("{POSTMARK_USER}:{POSTMARK_PASSWORD}")),
             entry("mailgun", "secrets", "DEMO_MAILGUN_SIGNING_KEY", MAILGUN_KEY),
             entry("drip", "secrets", "DEMO_DRIP_SECRET", DRIP_SECRET),
             entry("generic", "secrets", "DEMO_GENERIC_SECRET", GENERIC_SECRET),
@@ -82,12 +72,8 @@ impl Signer {
 
     /// The webhook that tells of a person.
     pub(crate) fn email(&self, person: &Person) -> anyhow::Result<SignedRequest> {
-        let told = Told {
-            what: person.what,
-            address: &person.told_as,
-            unix: self.unix - person.ago,
-            number: person.number,
-        };
+        let told =
+            Told { what: person.what, address: &person.told_as, unix: self.unix - person.ago, number: person.number };
         let url = |path: &str| format!("{}/webhooks/{path}", self.gateway);
         Ok(match person.source {
             Source::SendGrid => {

@@ -49,6 +49,8 @@ pub enum Bug {
     R8CacheKept,
     /// R9: the newest policy holds for every position.
     R9NewestPolicy,
+    /// No breach: the group loses its positions, and the owner must refuse to start (R4).
+    GroupLost,
 }
 
 impl Bug {
@@ -78,7 +80,7 @@ impl Bug {
             Self::R2Unfenced | Self::R8CacheKept => {
                 (scenario.zombies, scenario.log_faults) = (true, true);
             }
-            Self::R3SameEpoch | Self::R4FromZero => {
+            Self::R3SameEpoch | Self::R4FromZero | Self::GroupLost => {
                 scenario.erasures = false;
                 scenario.new_logs = 1;
             }

@@ -140,6 +140,18 @@ impl Api {
         self.json(&answer.body)
     }
 
+    /// An act that is the same act however often it is called: its key is derived from what it says.
+    pub(crate) async fn act_once(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
+        let text = body.to_string();
+        let key = format!("import-{}", domain::EventId::derive(&[path, &text]));
+        let mut keyed = self.clone();
+        if let Ok(value) = HeaderValue::try_from(key) {
+            keyed.headers.insert("idempotency-key", value);
+        }
+        let answer = keyed.ask(Method::POST, path, Some(("application/json", text.into()))).await?;
+        self.json(&answer.body)
+    }
+
     async fn once(
         &self,
         method: Method,

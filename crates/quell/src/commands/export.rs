@@ -8,7 +8,11 @@ use super::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Deserialize;
-use std::{borrow::Cow, io::Write as _, path::PathBuf};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+    path::PathBuf,
+};
 
 const COLUMNS: [&str; 8] = ["recipient", "channel", "scope", "reason", "since", "until", "rule", "provider"];
 /// The longest line that is taken for one.
@@ -55,55 +59,77 @@ impl Export {
         let rows = write(&api, output, &mut file).await?;
         file.finish()?;
         if self.file.as_os_str() != "-" {
-            writeln!(std::io::stderr(), "{rows} suppressions written to {}", self.file.display())?;
+            writeln!(io::stderr(), "{rows} suppressions written to {}", self.file.display())?;
         }
         Ok(Verdict::Yes)
     }
 }
 
-async fn write(api: &Api, output: Output, file: &mut PartFile) -> anyhow::Result<u64> {
+async fn write(api: &Api, output: Output, out: &mut PartFile) -> anyhow::Result<u64> {
     let mut stream = api.open("/v1/export", &[("tenant", api.tenant.as_deref())]).await?;
-    let mut out = csv::Writer::from_writer(file);
     if output == Output::Text {
-        out.write_record(COLUMNS)?;
+        let mut head = csv::Writer::from_writer(&mut *out);
+        head.write_record(COLUMNS)?;
+        head.flush()?;
     }
     let (mut rest, mut rows) = (Vec::new(), 0);
     while let Some(piece) = stream.next().await.map_err(|error| api.failed(error))? {
+        let searched = rest.len();
         rest.extend_from_slice(&piece);
-        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
-            if rest.len() > LINE_BYTES_MAX {
-                bail!("the API sent a line of more than {LINE_BYTES_MAX} bytes");
+        match rest[searched..].iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => {
+                let end = searched + at;
+                rows += convert(output, &rest[..end], out)?;
+                rest.drain(..=end);
             }
-            continue;
-        };
-        for line in rest[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            write_line(&mut out, output, line)?;
-            rows += 1;
+            None if rest.len() > LINE_BYTES_MAX => bail!("the API sent a line of more than {LINE_BYTES_MAX} bytes"),
+            None => {}
         }
-        rest.drain(..=end);
     }
     if !rest.is_empty() {
         bail!("the export ended within a line");
     }
-    out.flush()?;
     Ok(rows)
 }
 
-fn write_line(out: &mut csv::Writer<&mut PartFile>, output: Output, line: &[u8]) -> anyhow::Result<()> {
-    let read: Line<'_> = serde_json::from_slice(line).context("the API sent what is no suppression")?;
-    match output {
-        Output::Json => {
-            // Lines of JSON pass through as they are, after what the writer may hold.
-            out.flush()?;
-            let file = out.get_ref();
-            let _ = file;
-            bail_json()
+/// Writes lines of the API, each checked, in the form asked for; returns how many.
+fn convert(output: Output, lines: &[u8], out: &mut impl Write) -> anyhow::Result<u64> {
+    let mut rows = 0;
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let read: Line<'_> = serde_json::from_slice(line).context("the API sent what is no suppression")?;
+        rows += 1;
+        match output {
+            Output::Json => {
+                out.write_all(line)?;
+                out.write_all(b"\n")?;
+            }
+            Output::Text => {
+                let until = read.until.as_deref().unwrap_or_default();
+                let Line { recipient, channel, scope, reason, since, rule, provider, .. } = &read;
+                csv.write_record([recipient, channel, scope, reason, since, until, rule, provider].map(|field: &str| field))?;
+            }
         }
-        Output::Text => {
-            let until = read.until.as_deref().unwrap_or_default();
-            let fields: [&str; 8] =
-                [&read.recipient, &read.channel, &read.scope, &read.reason, &read.since, until, &read.rule, &read.provider];
-            Ok(out.write_record(fields)?)
-        }
+    }
+    out.write_all(&csv.into_inner().context("cannot write CSV")?)?;
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_become_rows() {
+        let line = r#"{"recipient":"a,b@example.com","channel":"email","scope":"category:x","reason":"unsubscribe","since":"S","until":null,"rule":"r","provider":"drip","more":1}"#;
+        let convert = |output, lines: &str| {
+            let mut out = Vec::new();
+            convert(output, lines.as_bytes(), &mut out).map(|rows| (rows, String::from_utf8(out).unwrap()))
+        };
+        let row = "\"a,b@example.com\",email,category:x,unsubscribe,S,,r,drip\n";
+        assert_eq!(convert(Output::Text, &format!("{line}\n{line}")).unwrap(), (2, format!("{row}{row}")));
+        assert_eq!(convert(Output::Json, line).unwrap(), (1, format!("{line}\n")));
+        assert!(convert(Output::Text, r#"{"error":"gone"}"#).is_err());
+        assert!(convert(Output::Json, "{").is_err());
     }
 }

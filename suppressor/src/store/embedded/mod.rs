@@ -4,6 +4,10 @@
 //! crash, so nothing has to be applied again (R4). Each recipient's history is one value, read and written whole by the
 //! one owner of its partition; bloom filters answer for the many recipients that are new.
 
+mod retention;
+
+pub use retention::{Retention, Sweep};
+
 use super::{Due, InForce, MessageEntry, Page, PolicyRow, Store, StoreError, Write};
 use crate::History;
 use async_trait::async_trait;

@@ -1,0 +1,306 @@
+//! What the outside does: providers send webhooks, twice, late and out of order; operators act; policies change.
+
+use crate::{scenario::Scenario, world::pick};
+use domain::{
+    Attribution, CanonicalEvent, Channel, EventId, Failure, FailureClass, Kind, Recipient, RecipientKey, Scope, Tenant,
+    Timestamp,
+};
+use event_log::{Record, memory::SplitMix64};
+use schemas::{
+    EncodeError, encode,
+    wire::{EventRecord, RawWebhook},
+};
+use std::collections::BTreeMap;
+use suppressor::{evidence::inner, jobs::InnerEvent};
+
+pub(crate) const DAY: i64 = 86_400;
+/// 2026-01-20: the first day of every world.
+const FIRST_DAY: i64 = 1_768_867_200;
+
+/// Something to append; kept until the append is told to have worked.
+#[derive(Debug, Clone)]
+pub(crate) enum Item {
+    /// The elements of a webhook, as JSON.
+    Webhook(Vec<String>),
+    /// An event as it is.
+    Event(Box<CanonicalEvent>),
+    /// What nobody can read.
+    Garbage,
+}
+
+/// Everyone outside.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    random: SplitMix64,
+    n_recipients: u64,
+    is_raw: bool,
+    corrects: bool,
+    n_facts: u64,
+    n_receipts: u64,
+    /// Sent before: to be sent again.
+    pub(crate) facts: Vec<Fact>,
+}
+
+/// Something that happened, as its provider knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Fact {
+    id: u64,
+    recipient: u64,
+    kind: Kind,
+    occurred_at: Timestamp,
+    scope: Option<Scope>,
+    attribution: Attribution,
+    is_machine: bool,
+    rules: u32,
+}
+
+/// Midnight of a day.
+pub(crate) fn day(day: i64) -> Timestamp {
+    Timestamp::EPOCH.plus_seconds(FIRST_DAY + day * DAY)
+}
+
+const KINDS: [(u64, Kind); 11] = [
+    (22, Kind::BouncedSoft),
+    (10, Kind::BouncedHard),
+    (16, Kind::Delivered),
+    (8, Kind::Complaint),
+    (10, Kind::Unsubscribed),
+    (10, Kind::Resubscribed),
+    (6, Kind::Opened),
+    (4, Kind::Clicked),
+    (8, Kind::Accepted),
+    (3, Kind::Deferred),
+    (3, Kind::Rejected),
+];
+
+impl Outside {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        Self {
+            random: SplitMix64::new(scenario.seed ^ 0xfac7),
+            n_recipients: scenario.n_recipients,
+            is_raw: scenario.raw,
+            corrects: scenario.corrections,
+            n_facts: 0,
+            n_receipts: 0,
+            facts: Vec::new(),
+        }
+    }
+
+    /// One to three things that happened, or happened before and are told again.
+    pub(crate) fn tell(&mut self, now: Timestamp) -> Item {
+        if self.random.below(40) == 0 {
+            return Item::Garbage;
+        }
+        if !self.is_raw {
+            let fact = self.fact(now);
+            return Item::Event(Box::new(self.event(&fact, now)));
+        }
+        let mut elements = Vec::new();
+        for _ in 0..=self.random.below(3) {
+            elements.push(match self.random.below(15) {
+                0 => r#"{"kind":"delivered","bad":1}"#.to_owned(),
+                _ => self.fact(now).json(),
+            });
+        }
+        Item::Webhook(elements)
+    }
+
+    fn fact(&mut self, now: Timestamp) -> Fact {
+        let random = &mut self.random;
+        if !self.facts.is_empty() && random.below(4) == 0 {
+            let mut again = pick(random, &self.facts).clone();
+            let is_bounce = matches!(again.kind, Kind::BouncedHard | Kind::BouncedSoft);
+            if self.corrects && !self.is_raw && is_bounce && again.rules < 3 && random.below(2) == 0 {
+                again.rules += 1;
+                again.kind = pick(random, &[Kind::BouncedHard, Kind::BouncedSoft]).to_owned();
+                again.attribution = pick(random, &[Attribution::Recipient, Attribution::Sender]).to_owned();
+                // A provider's retry is read by the newest rules too.
+                self.facts.iter_mut().filter(|fact| fact.id == again.id).for_each(|fact| *fact = again.clone());
+            }
+            return again;
+        }
+        self.n_facts += 1;
+        let kind = weighed(random, &KINDS);
+        let today = (now.as_seconds() - FIRST_DAY) / DAY;
+        // Few days, so that times collide; sometimes a provider's clock is ahead.
+        let ago = i64::try_from(random.below(12)).unwrap_or(0);
+        let at = if random.below(15) == 0 { day(today + 2) } else { day((today - ago).max(0)) };
+        let scoped = matches!(kind, Kind::Unsubscribed | Kind::Resubscribed);
+        let fact = Fact {
+            id: self.n_facts,
+            recipient: random.below(self.n_recipients),
+            kind,
+            occurred_at: at,
+            scope: scoped.then(|| if random.below(3) == 0 { Scope::category("news") } else { Scope::Marketing }),
+            attribution: if random.below(5) == 0 { Attribution::Sender } else { Attribution::Recipient },
+            is_machine: random.below(4) == 0,
+            rules: 1,
+        };
+        self.facts.push(fact.clone());
+        fact
+    }
+
+    fn event(&self, fact: &Fact, now: Timestamp) -> CanonicalEvent {
+        let key = recipient(fact.recipient);
+        let is_bounce = matches!(fact.kind, Kind::BouncedHard | Kind::BouncedSoft);
+        let class = if fact.id % 4 == 0 { FailureClass::Undetermined } else { FailureClass::MailboxFull };
+        CanonicalEvent {
+            event_id: EventId::derive(&["sim", &fact.id.to_string()]),
+            tenant: key.tenant,
+            channel: key.recipient.channel(),
+            address: key.recipient.as_str().to_owned(),
+            recipient: key.recipient,
+            kind: fact.kind,
+            provider_kind: fact.kind.as_str().to_owned(),
+            occurred_at: fact.occurred_at,
+            received_at: now,
+            rules: fact.rules,
+            provider: if fact.id % 2 == 0 { "sendgrid" } else { "postmark" }.to_owned(),
+            source: "default".to_owned(),
+            message_id: Some(format!("m-{}", fact.id % 5)),
+            campaign: None,
+            categories: Vec::new(),
+            failure: is_bounce.then(|| failure(fact.attribution, class)),
+            scope: fact.scope.clone(),
+            machine: fact.is_machine && matches!(fact.kind, Kind::Opened | Kind::Clicked),
+            echo: fact.id % 23 == 0,
+            metadata: BTreeMap::new(),
+            receipt_id: "direct".to_owned(),
+        }
+    }
+
+    /// Somebody suppresses or releases a recipient by hand, stamped after the newest evidence there is.
+    pub(crate) fn by_hand(&mut self, now: Timestamp, newest: impl Fn(&RecipientKey) -> Timestamp) -> Item {
+        let random = &mut self.random;
+        let key = recipient(random.below(self.n_recipients));
+        let occurred_at = newest(&key).next().max(now);
+        let mut metadata = BTreeMap::from([(inner::ACTOR.to_owned(), "jo".to_owned())]);
+        let kind = if random.below(3) == 0 { Kind::SuppressedManually } else { Kind::ReleasedManually };
+        if kind == Kind::SuppressedManually && random.below(2) == 0 {
+            let until = occurred_at.plus_seconds(DAY * (1 + i64::try_from(random.below(9)).unwrap_or(0)));
+            metadata.insert(inner::UNTIL.to_owned(), until.to_string());
+        }
+        let scope = (random.below(3) == 0).then_some(Scope::All);
+        let event = InnerEvent {
+            key,
+            kind,
+            occurred_at,
+            received_at: occurred_at.max(now),
+            provider: "manual",
+            source: "console".to_owned(),
+            scope,
+            identity: String::new(),
+            metadata,
+        };
+        Item::Event(Box::new(event.into_event()))
+    }
+
+    /// A recipient is to be forgotten; nothing that was sent of it is sent again.
+    pub(crate) fn erase(&mut self, now: Timestamp) -> (Item, RecipientKey) {
+        let erased = self.random.below(self.n_recipients);
+        self.facts.retain(|fact| fact.recipient != erased);
+        let key = recipient(erased);
+        let event = InnerEvent {
+            key: key.clone(),
+            kind: Kind::Erased,
+            occurred_at: now,
+            received_at: now,
+            provider: "manual",
+            source: "console".to_owned(),
+            scope: None,
+            identity: String::new(),
+            metadata: BTreeMap::new(),
+        };
+        (Item::Event(Box::new(event.into_event())), key)
+    }
+
+    /// The record of an item, and under which receipt the gateway takes it, if it is a webhook.
+    pub(crate) fn record(&mut self, item: &Item, now: Timestamp) -> Result<(Record, Option<String>), EncodeError> {
+        let record =
+            |key, value| Record { key, value: Some(value), headers: Vec::new(), timestamp_ms: now.as_millis() };
+        Ok(match item {
+            Item::Garbage => (record(Some("default/email/r0@example.com".into()), "not avro".into()), None),
+            Item::Event(event) => {
+                let key = event.key().to_log_key();
+                (record(Some(key.into()), encode(&EventRecord::from((**event).clone()))?), None)
+            }
+            Item::Webhook(elements) => {
+                self.n_receipts += 1;
+                let receipt_id = format!("w{}", self.n_receipts);
+                let webhook = RawWebhook {
+                    receipt_id: receipt_id.clone(),
+                    provider: "generic".to_owned(),
+                    source: "default".to_owned(),
+                    tenant: "default".to_owned(),
+                    received_at: now.as_micros(),
+                    method: "POST".to_owned(),
+                    url: "/webhooks/email/events".to_owned(),
+                    headers: BTreeMap::new(),
+                    body: format!("[{}]", elements.join(",")).into_bytes(),
+                    verified: "none".to_owned(),
+                    shadow: false,
+                };
+                (record(None, encode(&webhook)?), Some(receipt_id))
+            }
+        })
+    }
+}
+
+impl Fact {
+    /// As an element of the generic format.
+    fn json(&self) -> String {
+        let mut event = serde_json::json!({
+            "id": format!("f{}", self.id),
+            "kind": self.kind.as_str(),
+            "recipient": recipient(self.recipient).recipient.as_str(),
+            "occurred_at": self.occurred_at.to_string(),
+            "message_id": format!("m-{}", self.id % 5),
+            "machine": self.is_machine,
+        });
+        if let Some(scope) = &self.scope {
+            event["scope"] = scope.to_string().into();
+        }
+        let status = match (self.kind, self.attribution) {
+            (Kind::BouncedHard, Attribution::Recipient) => "5.1.1",
+            (Kind::BouncedSoft, Attribution::Recipient) => "4.2.2",
+            _ => "5.7.1",
+        };
+        event["failure"] = serde_json::json!({ "enhanced_status": status });
+        event.to_string()
+    }
+}
+
+/// The recipient of a number; every third by phone.
+pub(crate) fn recipient(number: u64) -> RecipientKey {
+    let recipient = match number % 3 {
+        2 => Recipient::parse(Channel::Sms, &format!("+1415867530{}", number % 10)),
+        _ => Recipient::parse(Channel::Email, &format!("r{number}@example.com")),
+    };
+    #[expect(clippy::expect_used, reason = "two literals of this file")]
+    let recipient = recipient.expect("a valid address");
+    RecipientKey { tenant: Tenant::default(), recipient }
+}
+
+fn failure(attribution: Attribution, class: FailureClass) -> Failure {
+    Failure {
+        attribution,
+        class,
+        smtp_code: None,
+        enhanced_status: None,
+        provider_code: None,
+        attempt: None,
+        diagnostic: None,
+        rule: "sim".to_owned(),
+    }
+}
+
+fn weighed(random: &mut SplitMix64, choices: &[(u64, Kind)]) -> Kind {
+    let mut drawn = random.below(choices.iter().map(|(weight, _)| weight).sum());
+    for (weight, kind) in choices {
+        match drawn.checked_sub(*weight) {
+            Some(rest) => drawn = rest,
+            None => return *kind,
+        }
+    }
+    Kind::Unknown
+}

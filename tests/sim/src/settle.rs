@@ -1,0 +1,233 @@
+//! The end of every world: the faults stop, everything is drained, every end passes; then it is judged.
+
+use crate::{
+    Invariant, Red,
+    act::DAY,
+    fold::Fold,
+    oracle::{NORMALIZERS, PARTITIONS, SUPPRESSORS},
+    world::{JobKind, World},
+};
+use domain::{Decision, RecipientKey};
+use event_log::{
+    Batch, Consumed, Position, Stage,
+    memory::{NoFaults, SplitMix64},
+};
+use schemas::topics;
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+use suppressor::{
+    Store, Suppressor,
+    policy::decide,
+    stage::NoMetrics,
+    store::memory::{Calm, MemoryStore},
+};
+
+/// Rounds over all workers within which everything must be drained.
+const ROUNDS_MAX: u32 = 3_000;
+/// Longer than any suppression that ends.
+const LONG: i64 = 400 * DAY;
+
+impl World {
+    pub(crate) fn settle(&mut self) -> Result<(), Red> {
+        self.calm();
+        while let Some(item) = self.outbox.pop() {
+            self.send(item);
+        }
+        self.drain()?;
+        self.check_outputs()?;
+        if self.scenario.policies {
+            self.run_job(JobKind::ApplyPolicy)?;
+            self.drain()?;
+            self.run_job(JobKind::Sweep)?;
+            self.drain()?;
+        }
+        self.pass(LONG);
+        // The first scan finds what is due, the second drops what was applied.
+        for _ in 0..2 {
+            self.run_job(JobKind::Expiry)?;
+            self.drain()?;
+        }
+        self.verdict()
+    }
+
+    fn calm(&mut self) {
+        self.tell(|| "the weather is calm".to_owned());
+        self.is_calm = true;
+        self.weather.calm();
+        self.log().set_faults(NoFaults);
+        for member in std::mem::take(&mut self.unburied) {
+            self.log().expel(member);
+        }
+        self.workers.iter_mut().for_each(|worker| worker.stalled_until = 0);
+    }
+
+    /// Polls everyone in turn until nothing is left to do.
+    fn drain(&mut self) -> Result<(), Red> {
+        for _ in 0..ROUNDS_MAX {
+            self.replace_dead();
+            for at in (0..self.workers.len()).rev() {
+                self.tick += 1;
+                self.poll_worker(at)?;
+            }
+            for at in (0..self.jobs.len()).rev() {
+                self.poll_job(at)?;
+            }
+            for member in std::mem::take(&mut self.unburied) {
+                self.log().expel(member);
+            }
+            if self.jobs.is_empty() && self.is_drained() {
+                return Ok(());
+            }
+        }
+        let stuck = self.workers.iter().map(|worker| format!("{:?} {}", worker.role, worker.id)).collect::<Vec<_>>();
+        Err(Red::new(Invariant::Progress, format!("not drained after {ROUNDS_MAX} rounds, with {stuck:?}")))
+    }
+
+    fn is_drained(&self) -> bool {
+        let log = self.log();
+        let is_done = |group: &str, topic: &str, partition| {
+            let done = log.committed_offset(group, topic, partition).unwrap_or(0);
+            log.records(topic, partition).last().is_none_or(|last| last.position.offset < done)
+        };
+        let raw = !self.scenario.raw || (0..PARTITIONS).all(|partition| is_done(NORMALIZERS, topics::RAW, partition));
+        raw && (0..self.scenario.n_partitions).all(|partition| is_done(SUPPRESSORS, topics::EVENTS, partition))
+    }
+
+    fn run_job(&mut self, kind: JobKind) -> Result<(), Red> {
+        self.begin(kind);
+        for _ in 0..ROUNDS_MAX {
+            match self.jobs.len().checked_sub(1) {
+                Some(last) => self.poll_job(last)?,
+                None => return Ok(()),
+            };
+        }
+        Err(Red::new(Invariant::Progress, format!("{kind:?} does not end")))
+    }
+
+    fn verdict(&mut self) -> Result<(), Red> {
+        let fold = self.judge().fold()?;
+        self.seen.n_events = fold.events.len() as u64;
+        self.seen.n_deltas = self.judge().deltas(&fold)?;
+        self.judge().state_topic(&fold)?;
+        self.table(&fold)?;
+        self.seen.n_dead = self.judge().webhooks(&self.acknowledged, &fold)?;
+        self.judge().expired_ids(&fold)?;
+        self.ended(&fold)?;
+        if self.scenario.policies {
+            swept(&fold)?;
+        }
+        self.any_order(&fold)
+    }
+
+    /// What a lookup reads is what the log implies.
+    fn table(&self, fold: &Fold) -> Result<(), Red> {
+        for (key, folded) in &fold.recipients {
+            let found = in_force(&self.store, key)?;
+            if found != folded.decision {
+                let (key, expected) = (key.to_log_key(), &folded.decision);
+                return Err(Red::new(
+                    Invariant::StateMatchesLog,
+                    format!("{key}: the table holds\n  {found:?}, the log implies\n  {expected:?}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is in force whose end has passed.
+    fn ended(&self, fold: &Fold) -> Result<(), Red> {
+        let now = self.now();
+        for (key, folded) in &fold.recipients {
+            if let Some(late) = folded.decision.causes().iter().find(|cause| cause.until.is_some_and(|end| end <= now))
+            {
+                return Err(Red::new(Invariant::Expires, format!("{}: still in force: {late:?}", key.to_log_key())));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same events shuffled, doubled and cut otherwise, through the stage, give the same state.
+    fn any_order(&mut self, fold: &Fold) -> Result<(), Red> {
+        if self.scenario.policies || self.scenario.erasures || self.scenario.bug != crate::Bug::None {
+            return Ok(());
+        }
+        let mut first: BTreeMap<_, Consumed> = BTreeMap::new();
+        for log in &self.logs {
+            for partition in 0..self.scenario.n_partitions {
+                for consumed in log.records(topics::EVENTS, partition) {
+                    let value = consumed.record.value.as_deref().unwrap_or_default();
+                    let Ok(record) = schemas::decode::<schemas::wire::EventRecord>(value) else { continue };
+                    first.entry((record.occurred_at, record.event_id, record.rules)).or_insert(consumed);
+                }
+            }
+        }
+        let mut records: Vec<Consumed> = first.into_values().collect();
+        let again: Vec<Consumed> = records.iter().filter(|_| self.random.below(4) == 0).cloned().collect();
+        records.extend(again);
+        shuffle(&mut self.random, &mut records);
+        for (offset, consumed) in (0..).zip(&mut records) {
+            consumed.position = Position { epoch: 0, partition: 0, offset };
+        }
+        let store = MemoryStore::new(Arc::new(Calm), 0);
+        let mut stage = Suppressor::new(store.clone(), Arc::new(NoMetrics));
+        let mut rest = records.as_slice();
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(rest.len().min(1 + self.random.below(7) as usize));
+            let batch = Batch { records: batch.to_vec(), generation: 1 };
+            now(stage.process(&batch))
+                .and_then(Result::ok)
+                .ok_or_else(|| Red::new(Invariant::Broken, "the stage failed on events in another order"))?;
+            rest = after;
+        }
+        for (key, folded) in &fold.recipients {
+            let found = in_force(&store, key)?;
+            if found != folded.decision {
+                let (key, expected) = (key.to_log_key(), &folded.decision);
+                let detail = format!("{key}: in another order\n  {found:?}, in the log's\n  {expected:?}");
+                return Err(Red::new(Invariant::AnyOrder, detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The newest policy holds for everyone, and says what is in force.
+fn swept(fold: &Fold) -> Result<(), Red> {
+    let newest = fold.recipients.values().map(|folded| folded.policy).max().unwrap_or_default();
+    for (key, folded) in &fold.recipients {
+        if folded.policy != newest {
+            let (key, policy) = (key.to_log_key(), folded.policy);
+            return Err(Red::new(Invariant::PolicyReaches, format!("{key} is left with policy {policy} of {newest}")));
+        }
+        let policy = fold.policy(newest).ok_or_else(|| Red::new(Invariant::PolicyReaches, "no such policy"))?;
+        if decide(folded.rows.iter(), key.recipient.channel(), policy) != folded.decision {
+            return Err(Red::new(Invariant::PolicyReaches, format!("{} was not decided anew", key.to_log_key())));
+        }
+    }
+    Ok(())
+}
+
+fn in_force(store: &dyn Store, key: &RecipientKey) -> Result<Decision, Red> {
+    let rows = now(store.in_force(std::slice::from_ref(key))).and_then(Result::ok);
+    let rows = rows.ok_or_else(|| Red::new(Invariant::Progress, "the store does not answer"))?;
+    Ok(rows.into_iter().flatten().next().map(|row| row.decision).unwrap_or_default())
+}
+
+/// The answer of a future that has nothing to wait for.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
+}
+
+fn shuffle<T>(random: &mut SplitMix64, of: &mut [T]) {
+    for at in (1..of.len()).rev() {
+        of.swap(at, random.below(at as u64 + 1) as usize);
+    }
+}

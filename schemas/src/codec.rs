@@ -46,24 +46,38 @@ pub enum DecodeError {
     },
 }
 
-/// A record type with its schema.
-#[derive(Debug)]
+/// A record type with its schema. Reader and writer are made once: each resolves every name of the schema.
 pub struct Codec {
     /// The record's name.
     pub name: &'static str,
     /// Its embedded id.
     pub id: u32,
     schema: &'static Schema,
+    reader: GenericDatumReader<'static>,
+    writer: GenericDatumWriter<'static>,
+}
+
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Codec").field("name", &self.name).field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Codec {
     /// Reads a schema that is part of this build.
     #[expect(clippy::panic, reason = "the schemas are compiled in; a test reads every one")]
     pub fn embedded(name: &'static str, id: u32, text: &'static str) -> Self {
-        match Schema::parse_str(text) {
-            Ok(schema) => Self { name, id, schema: Box::leak(Box::new(schema)) },
+        match Self::read_schema(name, id, text) {
+            Ok(codec) => codec,
             Err(error) => panic!("schema {name}: {error}"),
         }
+    }
+
+    fn read_schema(name: &'static str, id: u32, text: &'static str) -> Result<Self, apache_avro::Error> {
+        let schema: &'static Schema = Box::leak(Box::new(Schema::parse_str(text)?));
+        let reader = GenericDatumReader::builder(schema).build()?;
+        let writer = GenericDatumWriter::builder(schema).validate(false).build()?;
+        Ok(Self { name, id, schema, reader, writer })
     }
 
     /// The schema itself.
@@ -85,8 +99,7 @@ pub fn encode<T: Wire>(value: &T) -> Result<Bytes, EncodeError> {
     let mut out = Vec::with_capacity(512);
     out.push(MAGIC);
     out.extend_from_slice(&codec.id.to_be_bytes());
-    let writer = GenericDatumWriter::builder(codec.schema).validate(false).build().map_err(fail)?;
-    writer.write_ser(&mut out, value).map_err(fail)?;
+    codec.writer.write_ser(&mut out, value).map_err(fail)?;
     Ok(Bytes::from(out))
 }
 
@@ -106,6 +119,5 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
         return Err(DecodeError::OtherSchema { found, expected: codec.id, what: codec.name });
     }
     let fail = |error: apache_avro::Error| DecodeError::Malformed { what: codec.name, detail: error.to_string() };
-    let reader = GenericDatumReader::builder(codec.schema).build().map_err(fail)?;
-    reader.read_deser(&mut &bytes[PREFIX_BYTES..]).map_err(fail)
+    codec.reader.read_deser(&mut &bytes[PREFIX_BYTES..]).map_err(fail)
 }

@@ -2,20 +2,20 @@
 
 use crate::{
     evidence::{Engagement, Evidence, History},
-    policy::{BUILT_IN_VERSION, Policy, decide, policy_version, trimmable},
+    policy::{BUILT_IN_VERSION, Ends, Policy, decide, policy_version, trimmable},
     store::{Due, InForce, MessageEntry, PolicyRow, Store, StoreError, Write},
 };
 use async_trait::async_trait;
 use domain::{CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Timestamp, Trigger};
 use event_log::{
-    Batch, Consumed, Fate, Header, Output, Outputs, Record, Stage, StageError, Verdict, session::Assigned,
+    Batch, Consumed, Fate, Header, Output, Outputs, Position, Record, Stage, StageError, Verdict, session::Assigned,
 };
 use schemas::{
     codec, decode, encode, headers, topics,
     wire::{DeadLetter, DeltaRecord, EventRecord, PolicyApplied, StateRecord},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -57,6 +57,12 @@ impl Policies {
         self.by_version.get(&version).map(Arc::clone)
     }
 
+    /// Whether a delivery heals soft failures under every policy known here, so that healed ones may be trimmed.
+    fn heal(&self) -> bool {
+        let mut rules = self.by_version.values().flat_map(|policy| &policy.rules);
+        rules.all(|rule| rule.kind != Kind::BouncedSoft || rule.ends == Ends::Window)
+    }
+
     fn add(&mut self, partition: u32, position: u64, policy: Arc<Policy>) {
         self.since.entry(partition).or_default().insert(position, policy.version);
         self.by_version.insert(policy.version, policy);
@@ -68,6 +74,8 @@ impl Policies {
 pub struct Suppressor<S> {
     store: S,
     policies: Policies,
+    /// Epochs and partitions of which the store knows that something was committed.
+    noted: HashSet<(u16, u32)>,
     metrics: Arc<dyn SuppressorMetrics>,
 }
 
@@ -89,13 +97,17 @@ struct Work {
 impl<S: Store> Suppressor<S> {
     /// A stage over a store.
     pub fn new(store: S, metrics: Arc<dyn SuppressorMetrics>) -> Self {
-        Self { store, policies: Policies::default(), metrics }
+        Self { store, policies: Policies::default(), noted: HashSet::new(), metrics }
     }
 
     async fn work(&mut self, records: &[Consumed]) -> Result<Outputs, StageError> {
         let reads: Vec<Read> = records.iter().map(read).collect();
+        for consumed in records {
+            // A rewind drops them, and no assignment follows it.
+            self.load_policies(consumed.position.partition).await?;
+        }
         let mut works = self.load(records, &reads).await?;
-        let seen = self.load_seen(&reads).await?;
+        let seen = self.load_seen(&reads, &works).await?;
         let mut seen_here: HashMap<EventId, u64> = HashMap::new();
         let mut outputs = Outputs { verdicts: Vec::with_capacity(records.len()) };
         let mut applied: BTreeMap<u32, u64> = BTreeMap::new();
@@ -113,9 +125,10 @@ impl<S: Store> Suppressor<S> {
                     let Some(work) = works.get_mut(&event.key()) else {
                         return Err(StageError::Broken("a recipient of the batch was not loaded".to_owned()));
                     };
-                    let first = seen.get(&event.event_id).or_else(|| seen_here.get(&event.event_id)).copied();
+                    let seen_id = seen_id(&event);
+                    let first = seen.get(&seen_id).or_else(|| seen_here.get(&seen_id)).copied();
                     if Evidence::of(&event, 0, 0).is_none() {
-                        seen_here.entry(event.event_id).or_insert(number);
+                        seen_here.entry(seen_id).or_insert(number);
                     }
                     self.event(consumed, &event, first, work)?
                 }
@@ -145,8 +158,16 @@ impl<S: Store> Suppressor<S> {
         for ((key, partition), mut history) in wanted.into_iter().zip(histories) {
             // Everything below the batch's first record of this partition is committed.
             let committed = floors.get(&partition).copied().unwrap_or(0);
-            let trimmed = trimmable(&history.rows, committed);
+            let mut trimmed = trimmable(&history.rows, committed);
+            if !trimmed.is_empty() && !self.policies.heal() {
+                let soft = |row: &Evidence| row.kind == Kind::BouncedSoft;
+                trimmed.retain(|gone| !history.rows.iter().any(|row| soft(row) && row.row_key() == *gone));
+            }
+            // Told again, a trimmed event is still a duplicate: else its later receipt would count as news.
+            let mut seen = Vec::new();
             if !trimmed.is_empty() {
+                let gone = history.rows.iter().filter(|row| trimmed.contains(&row.row_key()));
+                seen.extend(gone.map(|row| (row.occurred_at, trimmed_id(&row.event_id, row.rules), row.position)));
                 history.rows.retain(|row| !trimmed.contains(&row.row_key()));
             }
             let write = Write {
@@ -155,7 +176,7 @@ impl<S: Store> Suppressor<S> {
                 trimmed,
                 history: History::default(),
                 in_force: None,
-                seen: Vec::new(),
+                seen,
                 messages: Vec::new(),
                 due: Vec::new(),
                 audit: Vec::new(),
@@ -165,19 +186,58 @@ impl<S: Store> Suppressor<S> {
         Ok(works)
     }
 
-    async fn load_seen(&self, reads: &[Read]) -> Result<HashMap<EventId, u64>, StageError> {
+    /// The positions that first brought events of which there is no row: what is no evidence, and what was trimmed.
+    async fn load_seen(
+        &self,
+        reads: &[Read],
+        works: &BTreeMap<RecipientKey, Work>,
+    ) -> Result<HashMap<EventId, u64>, StageError> {
+        let may_be_seen = |event: &CanonicalEvent| match Evidence::of(event, 0, 0) {
+            None => true,
+            // Trimmed is only what something newer overrides.
+            Some(row) => works.get(&event.key()).is_some_and(|work| {
+                let rows = &work.history.rows;
+                rows.iter().any(|known| known.effective_at() >= row.effective_at())
+                    && !rows.iter().any(|known| known.row_key() == row.row_key())
+            }),
+        };
         let wanted: Vec<(Timestamp, EventId)> = reads
             .iter()
             .filter_map(|read| match read {
-                Read::Event(event) if Evidence::of(event, 0, 0).is_none() => Some((event.occurred_at, event.event_id)),
+                Read::Event(event) if may_be_seen(event) => Some((event.occurred_at, seen_id(event))),
                 _ => None,
             })
             .collect();
-        if wanted.is_empty() {
-            return Ok(HashMap::new());
+        let mut seen = HashMap::new();
+        if !wanted.is_empty() {
+            let found = self.store.seen(&wanted).await.map_err(unavailable)?;
+            seen.extend(wanted.into_iter().zip(found).filter_map(|((_, id), position)| Some((id, position?))));
         }
-        let found = self.store.seen(&wanted).await.map_err(unavailable)?;
-        Ok(wanted.into_iter().zip(found).filter_map(|((_, id), position)| Some((id, position?))).collect())
+        seen.extend(works.values().flat_map(|work| &work.write.seen).map(|(_, id, position)| (*id, *position)));
+        Ok(seen)
+    }
+
+    /// Loads the policies of a partition, unless they are here.
+    async fn load_policies(&mut self, partition: u32) -> Result<(), StageError> {
+        if self.policies.since.contains_key(&partition) {
+            return Ok(());
+        }
+        let rows = self.store.policies(partition).await.map_err(unavailable)?;
+        self.policies.since.insert(partition, BTreeMap::new());
+        for (position, row) in rows {
+            let policy = Policy::parse(row.version, &row.document).map_err(|error| broken(&error))?;
+            self.policies.add(partition, position, Arc::new(policy));
+        }
+        Ok(())
+    }
+
+    /// The store is to know that the group committed once: a missing position is then a lost one (R4).
+    async fn note_committed(&mut self, epoch: u16, partition: u32) -> Result<(), StageError> {
+        if !self.noted.contains(&(epoch, partition)) {
+            self.store.put_note(&committed_note(epoch, partition), "once").await.map_err(unavailable)?;
+            self.noted.insert((epoch, partition));
+        }
+        Ok(())
     }
 
     async fn take_policy(
@@ -232,7 +292,8 @@ impl<S: Store> Suppressor<S> {
             note_message(event, number, work);
             return Ok(Verdict { fate: Fate::Ignored("no_evidence"), outputs: Vec::new() });
         };
-        if work.history.first_brought(&row).is_some_and(|first| first < number) {
+        let first = work.history.first_brought(&row).into_iter().chain(seen).min();
+        if first.is_some_and(|first| first < number) {
             self.metrics.duplicate(&event.provider);
             return Ok(Verdict { fate: Fate::Ignored("duplicate"), outputs: Vec::new() });
         }
@@ -338,26 +399,42 @@ impl<S: Store> Stage for Suppressor<S> {
         self.work(&batch.records).await
     }
 
+    async fn committed(&mut self, batch: &Batch) -> Result<(), StageError> {
+        for consumed in &batch.records {
+            self.note_committed(consumed.position.epoch, consumed.position.partition).await?;
+        }
+        Ok(())
+    }
+
     async fn assigned(&mut self, assigned: &Assigned) -> Result<Option<u64>, StageError> {
-        let partition = assigned.partition;
-        let rows = self.store.policies(partition).await.map_err(unavailable)?;
+        let (partition, epoch) = (assigned.partition, assigned.epoch);
         self.policies.since.remove(&partition);
-        for (position, row) in rows {
-            let policy = Policy::parse(row.version, &row.document).map_err(|error| broken(&error))?;
-            self.policies.add(partition, position, Arc::new(policy));
-        }
+        self.load_policies(partition).await?;
         let applied = self.store.applied(partition).await.map_err(unavailable)?;
-        match (assigned.committed, applied) {
-            (None, Some(applied)) => Err(StageError::Broken(format!(
-                "partition {partition}: the group has no committed position, but the store has applied {applied}; \
-                 refusing to start from zero. Restore the group's positions, or move to a new epoch"
-            ))),
-            (None, None) => Ok(None),
-            (Some(committed), _) => {
-                let window = self.store.sync_window();
-                Ok((window > 0).then(|| committed.offset().saturating_sub(window)))
-            }
+        let applied = applied.map(|number| Position::from_number(number, partition));
+        if let Some(applied) = applied.filter(|applied| applied.epoch > epoch) {
+            return Err(StageError::Broken(format!(
+                "partition {partition}: the log is of epoch {epoch}, but the store has applied epoch {}; refusing to \
+                 number anew what was numbered before. Raise the log's epoch above the store's",
+                applied.epoch
+            )));
         }
+        let Some(committed) = assigned.committed else {
+            // What is applied may come from a first transaction that did not happen: only a commit counts.
+            let note = self.store.note(&committed_note(epoch, partition)).await.map_err(unavailable)?;
+            return match note {
+                None => Ok(None),
+                Some(_) => Err(StageError::Broken(format!(
+                    "partition {partition}: the group has no committed position, but the store knows that it had one; \
+                     refusing to start from zero. Restore the group's positions, or move to a new epoch"
+                ))),
+            };
+        };
+        self.note_committed(epoch, partition).await?;
+        // What the store may have lost in a crash; after a restore, what came after the backup.
+        let synced = committed.offset().saturating_sub(self.store.sync_window());
+        let next = applied.filter(|applied| applied.epoch == epoch).map_or(0, |applied| applied.next().offset());
+        Ok(Some(synced.min(next)).filter(|from| *from < committed.offset()))
     }
 
     async fn reapply(&mut self, records: &[Consumed]) -> Result<(), StageError> {
@@ -367,8 +444,27 @@ impl<S: Store> Stage for Suppressor<S> {
     fn revoked(&mut self, partitions: &[u32]) {
         for partition in partitions {
             self.policies.since.remove(partition);
+            self.noted.retain(|(_, noted)| noted != partition);
         }
     }
+}
+
+/// The store's note that the group committed something of a partition in an epoch.
+fn committed_note(epoch: u16, partition: u32) -> String {
+    format!("committed.{epoch}.{partition}")
+}
+
+/// Under which id the store's table of seen events knows an event.
+fn seen_id(event: &CanonicalEvent) -> EventId {
+    match Evidence::of(event, 0, 0) {
+        None => event.event_id,
+        Some(row) => trimmed_id(&row.event_id, row.rules),
+    }
+}
+
+/// Under which id a trimmed row is known there: a newer revision of the rules is another row.
+fn trimmed_id(event_id: &EventId, rules: u32) -> EventId {
+    EventId::derive(&["trimmed", &event_id.to_string(), &rules.to_string()])
 }
 
 fn finish(work: Work) -> Write {

@@ -41,20 +41,25 @@ pub async fn apply(
         applied_by: by.to_owned(),
     };
     let value = encode(&record)?;
+    // Before the first append: a version that reached only some partitions is never given to another policy.
+    store.put_note("policy.version", &version.to_string()).await?;
     for partition in 0..log.partitions(topics::EVENTS)? {
         let record =
             Record { key: None, value: Some(value.clone()), headers: Vec::new(), timestamp_ms: now.as_millis() };
         log.append(topics::EVENTS, Some(partition), record).await?;
     }
-    store.put_note("policy.version", &version.to_string()).await?;
     store.put_note(SWEEP, &format!("{version}\n")).await?;
     Ok(version)
 }
 
-/// Goes on with a sweep, a page at a time. Returns how many events it appended, and whether the sweep is over.
+/// Goes on with a sweep, a page at a time. Returns how many events it appended, and whether the sweep is over. It begins
+/// once every partition has applied the policy: whoever is first heard of before it stands in the store only then.
 pub async fn sweep(store: &dyn Store, log: &dyn Append, now: Timestamp) -> Result<(usize, bool), JobError> {
     let Some(note) = store.note(SWEEP).await?.filter(|note| !note.is_empty()) else { return Ok((0, true)) };
     let (version, after) = note.split_once('\n').unwrap_or((&note, ""));
+    if after.is_empty() && !is_applied(store, log, version.parse().unwrap_or(u32::MAX)).await? {
+        return Ok((0, false));
+    }
     let page = store.scan(Some(after).filter(|after| !after.is_empty()), PAGE).await?;
     let events: Vec<_> = page
         .items
@@ -81,4 +86,16 @@ pub async fn sweep(store: &dyn Store, log: &dyn Append, now: Timestamp) -> Resul
     let note = page.next.map(|next| format!("{version}\n{next}")).unwrap_or_default();
     store.put_note(SWEEP, &note).await?;
     Ok((count, over))
+}
+
+async fn is_applied(store: &dyn Store, log: &dyn Append, version: u32) -> Result<bool, JobError> {
+    for partition in 0..log.partitions(topics::EVENTS)? {
+        let policies = store.policies(partition).await?;
+        let since = policies.into_iter().find(|(_, row)| row.version >= version).map(|(position, _)| position);
+        let applied = store.applied(partition).await?;
+        if since.is_none_or(|since| applied.is_none_or(|applied| applied < since)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

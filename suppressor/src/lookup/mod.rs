@@ -19,6 +19,7 @@ mod export;
 mod find;
 mod manual;
 mod messages;
+mod operations;
 mod params;
 mod policies;
 mod problem;

@@ -1,6 +1,12 @@
 //! `/v1/policy` and `/v1/unengaged`: what operators set going. Both act through the log, like everything else.
 
-use super::{Api, auth::{Caller, Writer}, body, params::Params, problem::Problem};
+use super::{
+    Api,
+    auth::{Caller, Writer},
+    body,
+    params::Params,
+    problem::Problem,
+};
 use crate::{
     Policy,
     jobs::{JobError, reconsider, unengaged},

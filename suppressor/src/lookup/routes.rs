@@ -1,7 +1,8 @@
 //! Paths and what surrounds every handler.
 
 use super::{
-    Api, LookupDeps, check, dead_letters, deltas, export, manual, messages, problem::Problem, receipts, recipients,
+    Api, LookupDeps, check, dead_letters, deltas, export, manual, messages, operations, problem::Problem, receipts,
+    recipients,
 };
 use axum::{
     Router,
@@ -47,6 +48,8 @@ pub(super) fn routes() -> Vec<Route> {
         ("/v1/receipts/{id}", &["get"], get(receipts::receipt)),
         ("/v1/dead-letters", &["get"], get(dead_letters::list)),
         ("/v1/dead-letters/replay", &["post"], post(dead_letters::replay)),
+        ("/v1/policy", &["get", "post"], get(operations::policy).post(operations::apply_policy)),
+        ("/v1/unengaged", &["get", "post"], get(operations::unengaged_status).post(operations::begin_unengaged)),
         ("/v1/openapi.json", &["get"], get(openapi)),
     ]
 }

@@ -44,6 +44,8 @@ pub fn trimmable(rows: &[Evidence], committed: u64) -> Vec<RowKey> {
         .iter()
         .filter(|row| Some(row.received_at) != last_receipt && Some(row.position) != first_position)
         .filter(|row| !revised.contains(&row.event_id))
+        // Clamped by its first receipt: told again, a later one would make it newer.
+        .filter(|row| !row.clamped())
         .filter(|row| match row.kind {
             Kind::Delivered => older(row, delivered),
             Kind::Opened | Kind::Clicked => older(row, engaged),

@@ -177,6 +177,13 @@ impl Store for MemoryStore {
                     tables.evidence.entry(key.clone()).or_default().insert(row_key, row);
                 }
             }
+            // Before what is trimmed goes: a duplicate of it must find one or the other.
+            self.weather.step().await?;
+            for (at, id, position) in write.seen {
+                let mut tables = self.tables();
+                let known = tables.seen.entry((at, id)).or_insert(position);
+                *known = position.min(*known);
+            }
             for row_key in &write.trimmed {
                 self.weather.step().await?;
                 if let Some(rows) = self.tables().evidence.get_mut(&key) {
@@ -197,10 +204,6 @@ impl Store for MemoryStore {
             let engagement = tables.engagement.entry(key.clone()).or_default();
             *engagement = engagement.merge(write.history.engagement);
             tables.address.insert(key.clone(), write.history.address);
-            for (at, id, position) in write.seen {
-                let known = tables.seen.entry((at, id)).or_insert(position);
-                *known = position.min(*known);
-            }
             for entry in write.messages {
                 let at = (entry.key.tenant.as_str().to_owned(), entry.message_id.clone());
                 tables.messages.entry(at).or_default().entry((entry.occurred_at, entry.event_id)).or_insert(entry);

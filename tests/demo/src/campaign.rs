@@ -5,6 +5,7 @@ use crate::{
     story::{CATEGORY, Story},
 };
 use anyhow::{Context as _, bail};
+use serde::Deserialize;
 use std::{
     collections::BTreeSet,
     path::Path,
@@ -29,8 +30,16 @@ pub(crate) struct Filtered {
     pub(crate) held_back: usize,
     /// Of them, those whose address works: must be none.
     pub(crate) held_back_wrongly: usize,
+    /// How many were held back by the command's own summary.
+    pub(crate) summary_suppressed: u64,
     /// What the command took, its start included.
     pub(crate) took: Duration,
+}
+
+/// The part of the command's JSON that is looked at.
+#[derive(Debug, Deserialize)]
+struct Summary {
+    suppressed: u64,
 }
 
 /// Writes the campaign, filters it, and reads both parts.
@@ -48,6 +57,8 @@ pub(crate) async fn filter(story: &Story, quell: &Quell, lookup: &str) -> anyhow
     if !output.status.success() {
         bail!("quell filter failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
+    let summary: Summary =
+        serde_json::from_slice(&output.stdout).context("the summary of quell filter is not the documented JSON")?;
     let failing: BTreeSet<String> = story.people.iter().map(|person| person.address.clone()).collect();
     let (all, sendable, held_back) = (read(&all)?, read(&sendable)?, read(&held_back)?);
     let reported = |rows: &[String]| rows.iter().filter(|address| failing.contains(*address)).count();
@@ -59,6 +70,7 @@ pub(crate) async fn filter(story: &Story, quell: &Quell, lookup: &str) -> anyhow
         slipped: reported(&sendable),
         held_back: held_back.len(),
         held_back_wrongly: held_back.len() - reported(&held_back),
+        summary_suppressed: summary.suppressed,
         took,
     })
 }

@@ -257,7 +257,11 @@ mod tests {
             let row = Row { channel: "email".to_owned(), recipient: recipient.clone(), scope, reason, provider };
             for (name, list, origin, tag) in places {
                 let entries = BTreeMap::from([(recipient.clone(), entry(origin, tag))]);
-                assert_eq!(expected(name, &[row.clone()]), Held::from([(list.to_owned(), entries)]), "{name}");
+                assert_eq!(
+                    expected(name, std::slice::from_ref(&row)),
+                    Held::from([(list.to_owned(), entries)]),
+                    "{name}"
+                );
             }
         };
         check(

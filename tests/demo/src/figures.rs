@@ -8,7 +8,7 @@ use crate::{
     readback,
     readback::{Metrics, Row},
     report::{Report, bar, grouped, percent},
-    story::Story,
+    story::{Standings, Story},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,25 +67,23 @@ fn webhooks(report: &mut Report, story: &Story, found: &Found) {
 
 fn state(report: &mut Report, story: &Story, found: &Found) {
     report.section("Suppressions in force (GET /v1/export)");
-    let (email, sms) = (readback::reasons(&found.rows, "email"), readback::reasons(&found.rows, "sms"));
-    let expected = story.email_reasons();
-    report.count("email addresses", email.len(), expected.len(), "unique");
-    reasons(report, &email, &expected);
-    report.count("phone numbers", sms.len(), story.sms_reasons().len(), "counted apart");
-    reasons(report, &sms, &story.sms_reasons());
-    let lines = |channel: &str| found.rows.iter().filter(|row| row.channel == channel).count();
-    report.count("lines of the export", lines("email") + lines("sms"), expected.len() + story.sms.len(), "");
-    let wrong = |found: &BTreeMap<String, String>, expected: BTreeMap<String, String>| {
-        let keys: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
-        keys.iter().filter(|key| found.get(**key) != expected.get(**key)).count()
-    };
-    let differing = wrong(&email, expected) + wrong(&sms, story.sms_reasons());
-    report.count("that differ from the input", differing, 0, "address by address, reason by reason");
+    let mut differing = 0;
+    for (channel, name, note, expected) in [
+        ("email", "email addresses", "unique", story.email_standings()),
+        ("sms", "phone numbers", "counted apart", story.sms_standings()),
+    ] {
+        let found = readback::standings(&found.rows, channel);
+        report.count(name, found.len(), expected.len(), note);
+        reasons(report, &found, &expected);
+        let recipients: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
+        differing += recipients.iter().filter(|one| found.get(**one) != expected.get(**one)).count();
+    }
+    report.count("other than the input implies", differing, 0, "one by one, with reason and scope");
 }
 
-fn reasons(report: &mut Report, found: &BTreeMap<String, String>, expected: &BTreeMap<String, String>) {
-    let count = |reasons: &BTreeMap<String, String>| {
-        reasons.values().fold(BTreeMap::<String, usize>::new(), |mut counts, reason| {
+fn reasons(report: &mut Report, found: &Standings, expected: &Standings) {
+    let count = |standings: &Standings| {
+        standings.values().flatten().fold(BTreeMap::<String, usize>::new(), |mut counts, (_, reason)| {
             *counts.entry(reason.clone()).or_default() += 1;
             counts
         })
@@ -102,6 +100,7 @@ fn campaign(report: &mut Report, story: &Story, filtered: &Filtered) {
     let known = story.people.len();
     report.count("recipients in the file", filtered.total, story.campaign.len(), "");
     report.count("held back", filtered.held_back, known, "");
+    report.count("held back, it says", to_usize(filtered.summary_suppressed), known, "its own JSON summary");
     report.count("held back wrongly", filtered.held_back_wrongly, 0, "");
     report.count("left to send to", filtered.sendable, story.campaign.len() - known, "");
     report.count("known to fail among them", filtered.slipped, 0, "");

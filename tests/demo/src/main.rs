@@ -23,6 +23,7 @@ use progress::Progress;
 use readback::Until;
 use report::grouped;
 use std::{
+    cell::Cell,
     io::Write as _,
     path::PathBuf,
     process::ExitCode,
@@ -58,48 +59,52 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut quell = Quell::prepare(&args.quell)?;
+    let is_reported = Cell::new(false);
     let ended = runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         tokio::select! {
-            ended = demo(args, &mut quell) => ended,
+            ended = demo(args, &mut quell, &is_reported) => ended,
             _ = interrupt.recv() => Ok(Ended::Stopped),
             _ = terminate.recv() => Ok(Ended::Stopped),
         }
     });
-    let stopped = quell.stop();
-    let progress = |text: String| drop(writeln!(std::io::stderr(), "demo: {text}"));
-    let wrong = match &ended {
+    let mut wrong = match ended {
         Ok(Ended::Stopped) => Vec::new(),
-        Ok(Ended::Wrong(wrong)) => wrong.clone(),
+        Ok(Ended::Wrong(wrong)) => wrong,
         Err(error) => vec![format!("{error:#}")],
     };
-    let unclean = match &stopped {
-        Ok(Some(status)) if !status.success() => Some(format!("quell did not end well after SIGTERM: {status}")),
-        Ok(_) => None,
-        Err(error) => Some(format!("quell could not be stopped: {error:#}")),
-    };
-    let wrong: Vec<String> = wrong.into_iter().chain(unclean).collect();
-    if wrong.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+    match quell.stop() {
+        Ok(Some(status)) if !status.success() => wrong.push(format!("quell ended with {status}")),
+        Ok(_) => {}
+        Err(error) => wrong.push(format!("quell could not be stopped: {error:#}")),
     }
-    wrong.iter().for_each(|one| progress(one.clone()));
+    if wrong.is_empty() {
+        return Ok(if is_reported.get() { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) });
+    }
+    let mut err = std::io::stderr().lock();
+    for one in wrong {
+        writeln!(err, "demo: {one}")?;
+    }
     if let Some(log) = quell.keep_log() {
-        progress(format!("quell's log is kept in {}", log.display()));
+        writeln!(err, "demo: quell's log is kept in {}", log.display())?;
     }
     Ok(ExitCode::FAILURE)
 }
 
+/// The exit code of a program that was interrupted before it was done, as shells have it.
+const INTERRUPTED: u8 = 130;
+
 /// How the demo came to its end.
 #[derive(Debug)]
 enum Ended {
-    /// As told: by `--exit`, Ctrl-C or SIGTERM.
+    /// By `--exit`, Ctrl-C or SIGTERM.
     Stopped,
     /// Figures that are not what the input implies.
     Wrong(Vec<String>),
 }
 
 /// Plays, reports, and stays up unless it is to leave.
-async fn demo(args: &Args, quell: &mut Quell) -> anyhow::Result<Ended> {
+async fn demo(args: &Args, quell: &mut Quell, is_reported: &Cell<bool>) -> anyhow::Result<Ended> {
     let progress = Progress::new();
     let story = Story::tell();
     let addresses = Addresses::choose()?;
@@ -107,12 +112,13 @@ async fn demo(args: &Args, quell: &mut Quell) -> anyhow::Result<Ended> {
     let found = play_story(&story, &addresses, &fakes, quell, &progress).await?;
     let report = figures::report(&story, &found);
     let mut out = std::io::stdout().lock();
-    write!(out, "{report}")?;
+    writeln!(out, "\nThe story, played. ✔ marks what is checked against what the input implies.\n{report}")?;
+    is_reported.set(true);
     let wrong = report.wrong();
     if !wrong.is_empty() {
         return Ok(Ended::Wrong(wrong));
     }
-    writeln!(out, "\nAll {} figures are what the input implies.", report.n_checked())?;
+    writeln!(out, "All {} figures are what the input implies.", report.n_checked())?;
     if args.exit {
         return Ok(Ended::Stopped);
     }

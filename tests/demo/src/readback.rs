@@ -1,12 +1,9 @@
 //! What the running system says of itself: its metrics, and everything in force.
 
-use crate::{http::Http, progress::Progress};
+use crate::{http::Http, progress::Progress, story::Standings};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 const POLL_EVERY: Duration = Duration::from_millis(200);
@@ -30,17 +27,13 @@ pub(crate) async fn export(http: &Http, lookup: &str) -> anyhow::Result<Vec<Row>
     lines.lines().map(read).collect()
 }
 
-/// Recipient → reason, of one channel. A recipient that is suppressed in two scopes would show both reasons.
-pub(crate) fn reasons(rows: &[Row], channel: &str) -> BTreeMap<String, String> {
-    let mut reasons: BTreeMap<String, String> = BTreeMap::new();
+/// What is in force for each recipient of one channel.
+pub(crate) fn standings(rows: &[Row], channel: &str) -> Standings {
+    let mut standings = Standings::new();
     for row in rows.iter().filter(|row| row.channel == channel) {
-        let reason = reasons.entry(row.recipient.clone()).or_default();
-        if !reason.is_empty() {
-            reason.push('+');
-        }
-        reason.push_str(&row.reason);
+        standings.entry(row.recipient.clone()).or_default().push((row.scope.clone(), row.reason.clone()));
     }
-    reasons
+    standings
 }
 
 /// A reading of `/metrics`.
@@ -144,15 +137,18 @@ mod tests {
     }
 
     #[test]
-    fn two_reasons_of_one_recipient_both_show() {
-        let row = |channel: &str, reason: &str| Row {
+    fn all_that_is_in_force_for_a_recipient_shows() {
+        let row = |channel: &str, scope: &str, reason: &str| Row {
             channel: channel.to_owned(),
             recipient: "a@x.example".to_owned(),
-            scope: "all".to_owned(),
+            scope: scope.to_owned(),
             reason: reason.to_owned(),
             provider: "drip".to_owned(),
         };
-        let rows = [row("email", "hard_bounce"), row("email", "unsubscribe"), row("sms", "manual")];
-        assert_eq!(reasons(&rows, "email")["a@x.example"], "hard_bounce+unsubscribe");
+        let rows =
+            [row("email", "all", "hard_bounce"), row("email", "marketing", "unsubscribe"), row("sms", "all", "manual")];
+        let own = |scope: &str, reason: &str| (scope.to_owned(), reason.to_owned());
+        let expected = vec![own("all", "hard_bounce"), own("marketing", "unsubscribe")];
+        assert_eq!(standings(&rows, "email"), Standings::from([("a@x.example".to_owned(), expected)]));
     }
 }

@@ -46,6 +46,19 @@ impl Source {
     pub(crate) const ALL: [Self; 5] = [Self::SendGrid, Self::Postmark, Self::Mailgun, Self::Drip, Self::Generic];
 }
 
+/// Recipient → what is in force, as scope and reason.
+pub(crate) type Standings = BTreeMap<String, Vec<(String, String)>>;
+
+/// How far what happened to somebody is to reach.
+fn scope(person: &Person) -> String {
+    match (person.what, person.source) {
+        (What::Complaint, _) => "non_critical".to_owned(),
+        (What::Unsubscribe, Source::Postmark) => format!("category:{CATEGORY}"),
+        (What::Unsubscribe, _) => "marketing".to_owned(),
+        (What::HardBounce | What::SoftBounce | What::Delivered, _) => "all".to_owned(),
+    }
+}
+
 /// The reason that an event is to lead to.
 pub(crate) const fn reason(what: What) -> &'static str {
     match what {
@@ -126,14 +139,16 @@ impl Story {
         Self { people, arrivals, sms, campaign, unknown_dead }
     }
 
-    /// Every failing address and its reason.
-    pub(crate) fn email_reasons(&self) -> BTreeMap<String, String> {
-        self.people.iter().map(|person| (person.address.clone(), reason(person.what).to_owned())).collect()
+    /// Every failing address, with the scope and the reason that are to be in force.
+    pub(crate) fn email_standings(&self) -> Standings {
+        let standing = |person: &Person| (scope(person), reason(person.what).to_owned());
+        self.people.iter().map(|person| (person.address.clone(), vec![standing(person)])).collect()
     }
 
-    /// Every failing phone and its reason.
-    pub(crate) fn sms_reasons(&self) -> BTreeMap<String, String> {
-        self.sms.iter().map(|sms| (sms.phone.clone(), sms.reason.to_owned())).collect()
+    /// Every failing phone, with the scope and the reason that are to be in force.
+    pub(crate) fn sms_standings(&self) -> Standings {
+        let standing = |sms: &Sms| ("all".to_owned(), sms.reason.to_owned());
+        self.sms.iter().map(|sms| (sms.phone.clone(), vec![standing(sms)])).collect()
     }
 
     /// Webhooks that tell what another told before.
@@ -257,7 +272,7 @@ mod tests {
         assert!(told.is_subset(&campaign) && story.unknown_dead.is_subset(&campaign));
         assert!(told.is_disjoint(&story.unknown_dead));
         let phones: BTreeSet<String> = story.sms.iter().map(|sms| normalised(&sms.phone)).collect();
-        assert_eq!(phones, story.sms_reasons().into_keys().collect());
+        assert_eq!(phones, story.sms_standings().into_keys().collect());
     }
 
     #[test]

@@ -55,10 +55,10 @@ impl World {
         self.verdict()
     }
 
-    fn calm(&mut self) {
+    pub(crate) fn calm(&mut self) {
         self.tell(|| "the weather is calm".to_owned());
         self.is_calm = true;
-        self.weather.calm();
+        self.weather.set(0, 0);
         self.log().set_faults(NoFaults);
         for member in std::mem::take(&mut self.unburied) {
             self.log().expel(member);
@@ -67,7 +67,7 @@ impl World {
     }
 
     /// Polls everyone in turn until nothing is left to do.
-    fn drain(&mut self) -> Result<(), Red> {
+    pub(crate) fn drain(&mut self) -> Result<(), Red> {
         for _ in 0..ROUNDS_MAX {
             self.replace_dead();
             for at in (0..self.workers.len()).rev() {

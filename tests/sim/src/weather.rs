@@ -22,14 +22,14 @@ struct Rules {
 pub(crate) struct SimWeather(Arc<Mutex<Rules>>);
 
 impl SimWeather {
-    pub(crate) fn new(seed: u64, fails: u64) -> Self {
-        Self(Arc::new(Mutex::new(Rules { random: SplitMix64::new(seed), fails, yields: 400 })))
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(Rules { random: SplitMix64::new(seed), fails: 0, yields: 0 })))
     }
 
-    /// Nothing fails from now on.
-    pub(crate) fn calm(&self) {
+    /// So many steps in a thousand fail and yield from now on.
+    pub(crate) fn set(&self, fails: u64, yields: u64) {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (rules.fails, rules.yields) = (0, 0);
+        (rules.fails, rules.yields) = (fails, yields);
     }
 }
 

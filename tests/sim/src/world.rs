@@ -74,7 +74,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(scenario: Scenario, is_told: bool) -> Self {
-        let weather = SimWeather::new(scenario.seed ^ 0x3ea7, if scenario.store_faults { 15 } else { 0 });
+        let weather = SimWeather::new(scenario.seed ^ 0x3ea7);
         let memory = MemoryStore::new(Arc::new(weather.clone()), scenario.sync_window);
         let clock = Arc::new(AtomicI64::new(day(14).as_micros()));
         let mut world = Self {
@@ -117,7 +117,7 @@ impl World {
                         self.check_outputs()?;
                     }
                 }
-                12..=15 => self.misfortune(),
+                12..=15 => self.misfortune()?,
                 _ => self.schedule()?,
             }
         }
@@ -297,8 +297,15 @@ impl World {
         self.bury(worker);
         match fatal {
             Fatal::Session(_) | Fatal::Commit(_) => Ok(()),
+            // It was told of its partition before another owner's first commit.
+            Fatal::Stage(why) if why.contains("no committed position") && self.is_committed() => Ok(()),
             other => Err(Red::new(Invariant::Broken, format!("{role:?} {id}: {other}"))),
         }
+    }
+
+    fn is_committed(&self) -> bool {
+        let committed = |partition| self.log().committed_offset(&self.group, topics::EVENTS, partition);
+        (0..self.scenario.n_partitions).any(|partition| committed(partition).is_some())
     }
 
     pub(crate) fn poll_job(&mut self, at: usize) -> Result<bool, Red> {
@@ -320,7 +327,7 @@ impl World {
     }
 
     /// Something goes wrong.
-    fn misfortune(&mut self) {
+    fn misfortune(&mut self) -> Result<(), Red> {
         let drawn = self.random.below(100);
         match drawn {
             0..=24 if self.scenario.crashes && !self.workers.is_empty() => {
@@ -349,9 +356,10 @@ impl World {
                 }
             }
             81..=86 if self.scenario.sync_window > 0 => self.lose_tail(),
-            87..=89 if self.logs.len() <= self.scenario.new_logs as usize => self.replace_log(),
+            87..=89 if self.logs.len() <= self.scenario.new_logs as usize => self.replace_log()?,
             _ => {}
         }
+        Ok(())
     }
 
     fn bury(&mut self, worker: Worker) {
@@ -387,17 +395,20 @@ impl World {
         self.tell(|| format!("the store loses up to {writes} writes at or above {floor}"));
     }
 
-    /// A new log takes over what the old one had not done; some of what it had done comes again.
-    fn replace_log(&mut self) {
+    /// A new log takes over from the old one, once that is drained; some of what it had done comes again.
+    fn replace_log(&mut self) -> Result<(), Red> {
         self.end_all();
         if matches!(self.scenario.bug, Bug::R4FromZero | Bug::GroupLost) {
             self.group = format!("{SUPPRESSORS}-{}", self.logs.len());
             self.scenario.new_logs = 0;
             self.tell(|| "the group's positions are lost".to_owned());
-            return;
+            return Ok(());
         }
         let old = self.log();
-        old.set_faults(NoFaults);
+        self.calm();
+        self.drain()?;
+        self.end_all();
+        self.is_calm = false;
         let mut moved = Vec::new();
         for (group, topic, n_partitions) in
             [(NORMALIZERS, topics::RAW, PARTITIONS), (SUPPRESSORS, topics::EVENTS, self.scenario.n_partitions)]
@@ -421,6 +432,7 @@ impl World {
         }
         self.set_faults();
         self.seen.n_logs += 1;
+        Ok(())
     }
 
     fn push_log(&mut self) {
@@ -443,6 +455,7 @@ impl World {
     fn set_faults(&self) {
         let seed = self.scenario.seed ^ 0xfa17 ^ self.logs.len() as u64;
         self.log().set_faults(SeededFaults::new(seed, self.scenario.rates()));
+        self.weather.set(if self.scenario.store_faults { 15 } else { 0 }, 400);
     }
 
     /// There is always somebody of each stage.

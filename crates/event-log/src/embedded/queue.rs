@@ -88,7 +88,9 @@ impl Request {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Request>,
+    /// Of appends alone: a stage's large commit must not make the gateway refuse.
     n_records: usize,
+    /// Of appends alone.
     n_bytes: usize,
     /// No more is taken: the last handle is gone, or the log broke.
     closed: Option<AppendError>,
@@ -116,13 +118,15 @@ impl Queue {
         if matches!(request, Request::Append { .. }) {
             let n_records = state.n_records + request.n_records();
             // One record always fits an empty queue.
-            let n_bytes = if state.waiting.is_empty() { 0 } else { state.n_bytes + request.n_bytes() };
+            let n_bytes = if state.n_records == 0 { 0 } else { state.n_bytes + request.n_bytes() };
             if n_records > self.limits.queue_records_max || n_bytes > self.limits.queue_bytes_max {
                 return Err(AppendError::Busy);
             }
         }
-        state.n_records += request.n_records();
-        state.n_bytes += request.n_bytes();
+        if matches!(request, Request::Append { .. }) {
+            state.n_records += request.n_records();
+            state.n_bytes += request.n_bytes();
+        }
         state.waiting.push_back(request);
         let was_empty = state.waiting.len() == 1;
         drop(state);
@@ -147,8 +151,10 @@ impl Queue {
             if is_full && !group.is_empty() {
                 break;
             }
-            state.n_records -= records;
-            state.n_bytes -= bytes;
+            if matches!(request, Request::Append { .. }) {
+                state.n_records -= records;
+                state.n_bytes -= bytes;
+            }
             group.extend(state.waiting.pop_front());
         }
         (!group.is_empty()).then_some(group)
@@ -159,7 +165,7 @@ impl Queue {
         self.lock().closed.clone().map_or(Ok(()), Err)
     }
 
-    /// How many records wait.
+    /// How many appended records wait.
     pub(super) fn n_waiting(&self) -> usize {
         self.lock().n_records
     }

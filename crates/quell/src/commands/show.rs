@@ -38,7 +38,8 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.rows.iter().map(Vec::len).max().unwrap_or_default();
-        let widest = |column| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let length = |row: &Vec<String>, column: usize| row.get(column).map(|cell| cell.chars().count());
+        let widest = |column| self.rows.iter().filter_map(|row| length(row, column)).max();
         let widths: Vec<usize> = (0..count).map(|column| widest(column).unwrap_or_default()).collect();
         for row in &self.rows {
             let mut line = String::new();

@@ -12,7 +12,7 @@ use super::{Due, InForce, MessageEntry, Page, PolicyRow, Store, StoreError, Writ
 use crate::History;
 use async_trait::async_trait;
 use domain::{EventId, RecipientKey, Scope, Tenant, Timestamp};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, config::FilterPolicy};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// First byte of every value, so that a later layout can be told apart.
@@ -20,6 +20,10 @@ const LAYOUT: u8 = 1;
 /// A scan never returns more at once.
 const PAGE_MAX: usize = 10_000;
 const SEPARATOR: u8 = 0;
+/// Most values are smaller; what is larger grows.
+const VALUE_BYTES: usize = 512;
+/// Unflushed writes of one table: there are several, and what is small stays in the processor's caches.
+const MEMTABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Tables as keyspaces of one database.
 #[derive(Clone)]
@@ -44,9 +48,31 @@ fn engine(error: fjall::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
+/// A value on its way into a row. (postcard's own growing output takes bytes one by one.)
+struct Value(Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Value {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
+}
+
 fn write_value<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let out = vec![LAYOUT];
-    postcard::to_extend(value, out).map_err(|error| StoreError::Corrupt(error.to_string()))
+    let mut out = Vec::with_capacity(VALUE_BYTES);
+    out.push(LAYOUT);
+    postcard::serialize_with_flavor(value, Value(out)).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 fn read_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
@@ -59,14 +85,20 @@ fn read_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
 impl EmbeddedStore {
     /// Opens the tables, creating what is missing.
     pub fn open(db: Database) -> Result<Self, StoreError> {
-        let table = |name: &str| db.keyspace(name, KeyspaceCreateOptions::default).map_err(engine);
+        // Durability is the log's business: what lies in the journal before a commit is synced with it.
+        let options =
+            || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX).manual_journal_persist(true);
+        let table = |name: &str| db.keyspace(name, options).map_err(engine);
+        // Only ever read in ranges: a filter would be built, and kept in memory, for nothing.
+        let scanned =
+            |name: &str| db.keyspace(name, || options().filter_policy(FilterPolicy::disabled())).map_err(engine);
         Ok(Self {
             recipients: table("store.recipients")?,
             in_force: table("store.in_force")?,
             seen: table("store.seen")?,
-            messages: table("store.messages")?,
-            audit: table("store.audit")?,
-            due: table("store.due")?,
+            messages: scanned("store.messages")?,
+            audit: scanned("store.audit")?,
+            due: scanned("store.due")?,
             meta: table("store.meta")?,
             db,
         })

@@ -1,0 +1,119 @@
+//! Accounts at providers: whether each answers a harmless read with its credential.
+
+use super::{Findings, Health};
+use crate::{commands::moment, config::{AccountConfig, Config}};
+use domain::Timestamp;
+use providers::suppression_api::{Action, ApiAnswer, Edit};
+use service::http_client::{HttpClient, HttpClientOptions};
+use std::time::Duration;
+use syncer::{Account, ApiError, HttpApi, ProviderApi as _};
+
+/// Nobody's address, by RFC 2606: asked for, never written.
+const NOBODY: &str = "quell-doctor@example.com";
+/// Signed webhooks are refused when they are this far off.
+const CLOCK_SECONDS_MAX: i64 = 120;
+
+/// Checks every account.
+pub(super) async fn check(config: &Config, is_offline: bool, findings: &mut Findings) {
+    for account in &config.accounts {
+        let name = format!("account {}", account.name);
+        let ready = match Account::new(account.to_lane()) {
+            Ok(ready) => ready,
+            Err(error) => {
+                findings.fail(name, error.detail);
+                continue;
+            }
+        };
+        if is_offline {
+            findings.ok(name, format!("{}, not called (--offline)", account.provider));
+            continue;
+        }
+        let answer = read(account, &ready).await;
+        if let Ok(answer) = &answer {
+            clock(answer, findings);
+        }
+        let (health, detail) = judge(&account.provider, &answer);
+        findings.add(name, health, detail);
+    }
+}
+
+/// Asks whether a list of the account holds nobody's address.
+async fn read(account: &AccountConfig, ready: &Account) -> Result<ApiAnswer, ApiError> {
+    let options = HttpClientOptions {
+        timeout: Duration::from_millis(account.timeout_ms),
+        allow_private: account.allow_private,
+        ..HttpClientOptions::default()
+    };
+    let client = HttpClient::new(&options).map_err(|error| ApiError::Unusable(error.to_string()))?;
+    let places = ready.lists.every_place(&ready.settings);
+    let place = places.into_iter().next().ok_or_else(|| ApiError::Unusable("the account has no list".to_owned()))?;
+    let edit = Edit { action: Action::Add, list: place.list, tags: place.tag.into_iter().collect() };
+    HttpApi::new(client).send(&ready.lists.read_back(&ready.settings, &edit, NOBODY)).await
+}
+
+fn judge(provider: &str, answer: &Result<ApiAnswer, ApiError>) -> (Health, String) {
+    match answer {
+        Ok(answer) => match answer.status {
+            // That nobody is not on the list is an answer too.
+            200..=299 | 404 => (Health::Ok, format!("{provider} takes the credential")),
+            401 | 403 => {
+                let detail = format!("{provider} refuses the credential ({}): make a new key with the right to read and write suppressions", answer.status);
+                (Health::Fail, detail)
+            }
+            429 => (Health::Warn, format!("{provider} is asked too often now (429): run this again later")),
+            500..=599 => (Health::Warn, format!("{provider} has a fault ({}): its lane waits and goes on by itself", answer.status)),
+            other => (Health::Fail, format!("{provider} answers {other}: check base_url, domain and stream of the account")),
+        },
+        Err(ApiError::NotSent(error) | ApiError::Unclear(error)) => {
+            (Health::Fail, format!("{provider} cannot be reached ({error}): look at the network, the firewall and base_url"))
+        }
+        Err(ApiError::Unusable(error)) => (Health::Fail, error.clone()),
+    }
+}
+
+/// Compares our clock with the provider's, where it tells the time (RFC 9110 6.6.1).
+fn clock(answer: &ApiAnswer, findings: &mut Findings) {
+    let told = answer.headers.get(http::header::DATE).and_then(|value| value.to_str().ok()).and_then(imf_fixdate);
+    let (Some(theirs), Ok(ours)) = (told, moment::now()) else { return };
+    let off = ours.as_seconds() - theirs.as_seconds();
+    if off.abs() > CLOCK_SECONDS_MAX {
+        let detail = format!("{off} s off a provider's: set it (`timedatectl set-ntp true`), or signed webhooks are refused as stale");
+        findings.fail("clock", detail);
+    }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn imf_fixdate(text: &str) -> Option<Timestamp> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = text.split_once(", ")?.1.split(' ');
+    let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    Timestamp::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderMap;
+
+    #[test]
+    fn answers_are_judged() {
+        let health = |status| judge("sendgrid", &Ok(ApiAnswer { status, headers: HeaderMap::new(), body: Vec::new() })).0;
+        for (status, expected) in [(200, Health::Ok), (404, Health::Ok), (401, Health::Fail), (429, Health::Warn), (503, Health::Warn), (400, Health::Fail)] {
+            assert_eq!(health(status), expected, "{status}");
+        }
+        assert_eq!(judge("sendgrid", &Err(ApiError::NotSent("no route".to_owned()))).0, Health::Fail);
+    }
+
+    #[test]
+    fn reads_the_time_of_an_answer() {
+        let read = |text| imf_fixdate(text).map(|at| at.to_string());
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT").as_deref(), Some("1994-11-06T08:49:37Z"));
+        assert_eq!(read("now"), None);
+        let mut findings = Findings::default();
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::DATE, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+        clock(&ApiAnswer { status: 200, headers, body: Vec::new() }, &mut findings);
+        assert_eq!(findings.0[0].health, Health::Fail);
+    }
+}

@@ -1,5 +1,7 @@
 //! Every record goes to bytes and back, through the domain where it has a twin.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use domain::{
     Attribution, CanonicalEvent, Change, Delta, EventId, Failure, FailureClass, Kind, Reason, Recipient, Scope,
     Standing, Tenant, Timestamp, Trigger,

@@ -1,5 +1,7 @@
 //! The policy, row by row, and what must hold for any evidence.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use domain::{Attribution, Channel, EventId, FailureClass, Kind, Scope, Timestamp};
 use proptest::prelude::*;
 use suppressor::{
@@ -136,7 +138,7 @@ fn phones() {
     sms(Kind::BouncedSoft, FailureClass::InvalidNumber, &["all:invalid_number:7"]);
     sms(Kind::BouncedSoft, FailureClass::Undetermined, &["all:sms_failure:7"]);
     let stop = scoped(Kind::Unsubscribed, 0, Scope::sender("+1555"));
-    check(Channel::Sms, &[stop.clone()], &["sender:+1555:unsubscribe"]);
+    check(Channel::Sms, std::slice::from_ref(&stop), &["sender:+1555:unsubscribe"]);
     check(Channel::Sms, &[stop, scoped(Kind::Resubscribed, 1, Scope::sender("+1555"))], &[]);
 }
 
@@ -153,7 +155,7 @@ fn a_better_classifier_corrects() {
 #[test]
 fn a_clock_that_runs_ahead_is_clamped() {
     let ahead = Evidence { occurred_at: at(100 * DAY), received_at: at(0), ..soft(0) };
-    check(Channel::Email, &[ahead.clone()], &["all:soft_bounce:7"]);
+    check(Channel::Email, std::slice::from_ref(&ahead), &["all:soft_bounce:7"]);
     check(Channel::Email, &[ahead, row(Kind::Delivered, 1)], &[]);
 }
 
@@ -176,7 +178,7 @@ fn any_row() -> impl Strategy<Value = Evidence> {
         let seconds = day * DAY / 2;
         let mut row = match kind {
             0 => hard(seconds),
-            1 | 2 | 3 => soft(seconds),
+            1..=3 => soft(seconds),
             4 => row(Kind::Delivered, seconds),
             5 => row(Kind::Complaint, seconds),
             6 => row(Kind::Unsubscribed, seconds),

@@ -1,5 +1,7 @@
 //! One behavioural suite for every store: what the contract of `Store` says, whichever engine keeps it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use domain::{Decision, EventId, Kind, Recipient, RecipientKey, Scope, Tenant, Timestamp};
 use suppressor::{
     Evidence, History, Store,

@@ -43,7 +43,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run everything in one process, on the embedded log and store
-    #[command(after_help = "Exit codes: 0 ended by SIGTERM or SIGINT, 2 it could not start or go on\n\nExample:\n  quell --config quell.toml up")]
+    #[command(
+        after_help = "Exit codes: 0 ended by SIGTERM or SIGINT, 2 it could not start or go on\n\nExample:\n  quell --config quell.toml up"
+    )]
     Up,
     /// Run recorded requests through gateway and normalizer, without side effects
     ///
@@ -174,7 +176,17 @@ mod tests {
     #[test]
     fn arguments_are_read_and_refused() {
         let good: [&[&str]; 9] = [
-            &["check", "a@example.com", "+15551234567", "--class", "transactional", "--category", "x", "--category", "y"],
+            &[
+                "check",
+                "a@example.com",
+                "+15551234567",
+                "--class",
+                "transactional",
+                "--category",
+                "x",
+                "--category",
+                "y",
+            ],
             &["filter", "in.csv", "-", "--suppressed", "s.csv", "--source", "drip", "-o", "json"],
             &["why", "a@example.com", "--at", "2026-01-20", "--known-at", "2026-01-20T00:00:00Z"],
             &["suppress", "a@example.com", "--scope", "category:news", "--for", "30d", "--note", "n"],
@@ -196,7 +208,11 @@ mod tests {
         ];
         let parse = |args: &[&str]| Cli::try_parse_from([&["quell"], args].concat());
         for args in good {
-            assert!(parse(args).is_ok(), "{args:?}: {}", parse(args).err().map(|error| error.to_string()).unwrap_or_default());
+            assert!(
+                parse(args).is_ok(),
+                "{args:?}: {}",
+                parse(args).err().map(|error| error.to_string()).unwrap_or_default()
+            );
         }
         for args in bad {
             assert_eq!(parse(args).err().map(|error| error.exit_code()), Some(2), "{args:?}");

@@ -52,13 +52,14 @@ pub async fn apply(
     Ok(version)
 }
 
-/// Goes on with a sweep, a page at a time. Returns how many events it appended, and whether the sweep is over. It begins
-/// once every partition has applied the policy: whoever is first heard of before it stands in the store only then.
+/// Goes on with a sweep, a page at a time. Returns how many events it appended, and whether there is nothing more to do
+/// for now. It begins once every partition has applied the policy: whoever is first heard of before the policy stands in
+/// the store only then.
 pub async fn sweep(store: &dyn Store, log: &dyn Append, now: Timestamp) -> Result<(usize, bool), JobError> {
     let Some(note) = store.note(SWEEP).await?.filter(|note| !note.is_empty()) else { return Ok((0, true)) };
     let (version, after) = note.split_once('\n').unwrap_or((&note, ""));
     if after.is_empty() && !is_applied(store, log, version.parse().unwrap_or(u32::MAX)).await? {
-        return Ok((0, false));
+        return Ok((0, true));
     }
     let page = store.scan(Some(after).filter(|after| !after.is_empty()), PAGE).await?;
     let events: Vec<_> = page

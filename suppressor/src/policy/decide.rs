@@ -47,8 +47,10 @@ pub fn decide<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone, channel: Cha
 }
 
 /// The version of the policy that holds for a recipient on these rows: that of the newest `reconsidered`, else the one
-/// in force in its partition at its first event (R9). `None` where there are no rows.
+/// in force in its partition at its first event (R9). An erasure is a first event. `None` where there are no rows.
 pub fn policy_version<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone) -> Option<u32> {
+    let erased = rows.clone().filter(|row| row.kind == Kind::Erased).map(|row| row.position).max().unwrap_or(0);
+    let rows = rows.filter(move |row| row.position >= erased);
     let reconsidered = rows
         .clone()
         .filter(|row| row.kind == Kind::Reconsidered && row.new_policy.is_some())

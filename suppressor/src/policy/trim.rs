@@ -13,11 +13,20 @@ const FOREIGN_FAILURES_KEPT: usize = 8;
 /// the newest delivery; expiries older than the newest; old failures of others. Never trimmed, whatever overrides them:
 /// the newest row of each kind, the row with the newest receipt (it is `decide`'s now), the row at the lowest position
 /// (its policy is the recipient's), and every event known in more than one revision.
+///
+/// A committed erasure takes all below it (R5); what lies below it overrides nothing any more.
 pub fn trimmable(rows: &[Evidence], committed: u64) -> Vec<RowKey> {
+    let erasures = rows.iter().filter(|row| row.kind == Kind::Erased && row.position < committed);
+    let erased = erasures.map(|row| row.position).max().unwrap_or(0);
+    let (gone, left): (Vec<&Evidence>, Vec<&Evidence>) = rows.iter().partition(|row| row.position < erased);
+    gone.into_iter().map(Evidence::row_key).chain(overridden(&left, committed)).collect()
+}
+
+fn overridden(rows: &[&Evidence], committed: u64) -> Vec<RowKey> {
     if rows.len() < 4 {
         return Vec::new();
     }
-    let below: Vec<&Evidence> = rows.iter().filter(|row| row.position < committed).collect();
+    let below: Vec<&Evidence> = rows.iter().copied().filter(|row| row.position < committed).collect();
     let newest = |pick: &dyn Fn(&Evidence) -> bool| {
         below.iter().filter(|row| pick(row)).max_by_key(|row| (row.effective_at(), row.event_id)).copied()
     };

@@ -34,7 +34,7 @@ impl Weather for Calm {
 /// One write of one row, so that a simulator can take back the newest.
 #[derive(Debug, Clone)]
 enum Undo {
-    Row(String, RowKey, Option<Evidence>),
+    Row(String, RowKey, Option<Box<Evidence>>),
     InForce(String, Option<InForce>),
     Applied(u32, Option<u64>),
 }
@@ -100,7 +100,7 @@ impl MemoryStore {
                         continue;
                     }
                     match was {
-                        Some(row) => rows.insert(row_key, row),
+                        Some(row) => rows.insert(row_key, *row),
                         None => rows.remove(&row_key),
                     };
                 }
@@ -173,7 +173,7 @@ impl Store for MemoryStore {
                 let row_key = row.row_key();
                 let known = tables.evidence.entry(key.clone()).or_default().get(&row_key).cloned();
                 if known.as_ref().is_none_or(|known| known.position > row.position) {
-                    note_undo(&mut tables, Undo::Row(key.clone(), row_key, known));
+                    note_undo(&mut tables, Undo::Row(key.clone(), row_key, known.map(Box::new)));
                     tables.evidence.entry(key.clone()).or_default().insert(row_key, row);
                 }
             }

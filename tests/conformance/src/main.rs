@@ -94,7 +94,12 @@ fn vector_request(case: &Value) -> Value {
     request
 }
 
-fn collect_keys(name: &str, value: &Value, secrets: &mut Vec<Value>, certificates: &mut serde_json::Map<String, Value>) {
+fn collect_keys(
+    name: &str,
+    value: &Value,
+    secrets: &mut Vec<Value>,
+    certificates: &mut serde_json::Map<String, Value>,
+) {
     match value {
         Value::String(_) if name.starts_with("http") => {
             certificates.insert(name.to_owned(), value.clone());
@@ -181,8 +186,13 @@ fn judge_sample(case: &Value, told: &Value, tally: &mut Tally) {
     let mut wrong = Vec::new();
     for expected in case["expected"].as_array().into_iter().flatten() {
         let recipient = expected["recipient"].as_str().unwrap_or_default().to_lowercase();
-        let hints: Vec<&str> =
-            expected["canonical_hint"].as_array().into_iter().flatten().filter_map(Value::as_str).map(kind_of).collect();
+        let hints: Vec<&str> = expected["canonical_hint"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(kind_of)
+            .collect();
         let hit = found.iter().find(|(who, kind)| *who == recipient && hints.contains(&kind.as_str())).cloned();
         match hit {
             Some(_) => {}

@@ -26,10 +26,11 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// The usual ports if all of them are free, else free ones.
-    pub(crate) fn choose() -> anyhow::Result<Self> {
+    /// The usual ports, if they are wanted and all of them are free; else free ones.
+    pub(crate) fn choose(usual: bool) -> anyhow::Result<Self> {
         let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        let usual: Vec<TcpListener> = [8080, 8081, 9464].into_iter().filter_map(|port| bind(port).ok()).collect();
+        let wanted: &[u16] = if usual { &[8080, 8081, 9464] } else { &[] };
+        let usual: Vec<TcpListener> = wanted.iter().filter_map(|port| bind(*port).ok()).collect();
         let listeners = if usual.len() == 3 {
             usual
         } else {

@@ -107,7 +107,8 @@ enum Ended {
 async fn demo(args: &Args, quell: &mut Quell, is_reported: &Cell<bool>) -> anyhow::Result<Ended> {
     let progress = Progress::new();
     let story = Story::tell();
-    let addresses = Addresses::choose()?;
+    // Only a visitor minds which ports they are; runs that leave at once may stand side by side.
+    let addresses = Addresses::choose(!args.exit)?;
     let fakes = Fakes::start().await?;
     let found = play_story(&story, &addresses, &fakes, quell, &progress).await?;
     let report = figures::report(&story, &found);
@@ -189,6 +190,6 @@ fn farewell(story: &Story, addresses: &Addresses, quell: &Quell) -> String {
          metrics     http://{admin}/metrics\n\nThree commands to try, in another terminal:\n  \
          {quell} why {bounced} --api http://{lookup}\n  \
          {quell} check {bounced} {unknown} --api http://{lookup}\n  \
-         {quell} export --api http://{lookup}\n\nCtrl-C ends it.\n"
+         {quell} release {bounced} --note 'the mailbox is back' --api http://{lookup}\n\nCtrl-C ends it.\n"
     )
 }

@@ -112,8 +112,9 @@ impl Fold {
     }
 }
 
-/// Rows stand in order of positions.
+/// Rows stand in order of positions; an erasure begins anew.
 fn version(rows: &[Evidence]) -> u32 {
+    let rows = &rows[rows.iter().rposition(|row| row.kind == Kind::Erased).unwrap_or(0)..];
     let newest = rows.iter().rev().find_map(|row| row.new_policy.filter(|_| row.kind == Kind::Reconsidered));
     newest.or_else(|| rows.first().map(|row| row.policy)).unwrap_or_default()
 }

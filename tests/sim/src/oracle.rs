@@ -41,7 +41,9 @@ impl Judge<'_> {
 
     fn all(&self, topic: &str) -> impl Iterator<Item = Consumed> {
         let logs = self.logs.iter();
-        logs.flat_map(move |log| (0..PARTITIONS).flat_map(|partition| log.records(topic, partition)).collect::<Vec<_>>())
+        logs.flat_map(move |log| {
+            (0..PARTITIONS).flat_map(|partition| log.records(topic, partition)).collect::<Vec<_>>()
+        })
     }
 
     /// Folds what is committed.
@@ -82,7 +84,9 @@ impl Judge<'_> {
             same_deltas(key, &folded.told, &found)?;
         }
         match told.into_iter().find(|(_, found)| *found != none) {
-            Some((key, found)) => Err(red(Invariant::NoDup, format!("{}: no event implies {found:?}", key.to_log_key()))),
+            Some((key, found)) => {
+                Err(red(Invariant::NoDup, format!("{}: no event implies {found:?}", key.to_log_key())))
+            }
             None => Ok(ids.len() as u64),
         }
     }

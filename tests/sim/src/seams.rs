@@ -4,7 +4,8 @@ use crate::Bug;
 use async_trait::async_trait;
 use domain::EventId;
 use event_log::{
-    Append, AppendError, Batch, CommitError, Consumed, Limits, Outputs, Polled, Position, Record, Session, SessionError,
+    Append, AppendError, Batch, CommitError, Consumed, Limits, Outputs, Polled, Position, Record, Session,
+    SessionError,
     memory::{MemberId, MemoryLog, MemorySession},
 };
 use schemas::{decode, encode, wire::EventRecord};

@@ -58,7 +58,8 @@ pub(crate) struct World {
     pub(crate) workers: Vec<Worker>,
     /// Dead, and the group has not noticed.
     pub(crate) unburied: Vec<MemberId>,
-    pub(crate) jobs: Vec<(JobKind, JobFuture)>,
+    /// With whether it began in calm weather.
+    pub(crate) jobs: Vec<(JobKind, bool, JobFuture)>,
     pub(crate) outside: Outside,
     /// To be sent again: the sender was not told that it worked.
     pub(crate) outbox: Vec<Item>,
@@ -224,7 +225,7 @@ impl World {
 
     /// Starts a job, unless one of its kind is under way.
     pub(crate) fn begin(&mut self, kind: JobKind) {
-        if self.jobs.iter().any(|(running, _)| *running == kind) {
+        if self.jobs.iter().any(|(running, ..)| *running == kind) {
             return;
         }
         self.tell(|| format!("begin {kind:?}"));
@@ -235,6 +236,7 @@ impl World {
         let document = self.document();
         self.jobs.push((
             kind,
+            self.is_calm,
             match kind {
                 JobKind::Expiry => Box::pin(async move {
                     let kept = expiry.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -309,8 +311,8 @@ impl World {
     }
 
     pub(crate) fn poll_job(&mut self, at: usize) -> Result<bool, Red> {
-        let kind = self.jobs[at].0;
-        let Poll::Ready(result) = self.jobs[at].1.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        let (kind, is_calm) = (self.jobs[at].0, self.jobs[at].1);
+        let Poll::Ready(result) = self.jobs[at].2.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
             return Ok(false);
         };
         drop(self.jobs.swap_remove(at));
@@ -318,7 +320,7 @@ impl World {
         match (kind, result) {
             (JobKind::Expiry, Ok(count)) => self.seen.n_expired += count as u64,
             (JobKind::ApplyPolicy, Ok(_)) => self.seen.n_policies += 1,
-            (_, Err(error)) if self.is_calm => {
+            (_, Err(error)) if is_calm => {
                 return Err(Red::new(Invariant::Broken, format!("{kind:?} failed in calm weather: {error}")));
             }
             _ => {}
@@ -337,7 +339,7 @@ impl World {
             }
             25..=30 if self.scenario.crashes && !self.jobs.is_empty() => {
                 let at = self.random.below(self.jobs.len() as u64) as usize;
-                let (kind, _) = self.jobs.swap_remove(at);
+                let (kind, ..) = self.jobs.swap_remove(at);
                 self.tell(|| format!("{kind:?} dies"));
             }
             31..=45 if self.scenario.zombies && !self.workers.is_empty() => {

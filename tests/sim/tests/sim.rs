@@ -34,7 +34,10 @@ fn survey() {
     for seed in 0..n {
         if let Err(error) = simulate(&Scenario::drawn(seed)) {
             let s = Scenario::drawn(seed);
-            red.entry(format!("{:?}", error.invariant)).or_default().push((u64::from(s.n_acts), format!("{seed} acts={} {}", s.n_acts, error.detail.chars().take(700).collect::<String>())));
+            red.entry(format!("{:?}", error.invariant)).or_default().push((
+                u64::from(s.n_acts),
+                format!("{seed} acts={} {}", s.n_acts, error.detail.chars().take(700).collect::<String>()),
+            ));
         }
     }
     for (k, mut v) in red {
@@ -54,7 +57,10 @@ fn survey_bugs() {
         for seed in 0..200 {
             if let Err(error) = simulate(&Scenario::planted(seed, bug)) {
                 red += 1;
-                if first.is_empty() { first = format!("{seed} {:?} {}", error.invariant, error.detail.chars().take(200).collect::<String>()); }
+                if first.is_empty() {
+                    first =
+                        format!("{seed} {:?} {}", error.invariant, error.detail.chars().take(200).collect::<String>());
+                }
             }
         }
         println!("{bug:?}: {red}/200 {first}");

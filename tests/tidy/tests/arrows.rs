@@ -1,5 +1,7 @@
 //! Who may depend on whom, read from the manifests.
 
+#![expect(clippy::expect_used, reason = "helpers of tests")]
+
 use serde_json::Value;
 use std::{collections::BTreeMap, process::Command};
 

@@ -95,7 +95,13 @@ impl Release {
 }
 
 impl ActArgs {
-    async fn run(self, output: Output, method: Method, until: Option<Timestamp>, done: &str) -> anyhow::Result<Verdict> {
+    async fn run(
+        self,
+        output: Output,
+        method: Method,
+        until: Option<Timestamp>,
+        done: &str,
+    ) -> anyhow::Result<Verdict> {
         let api = self.api.connect()?;
         let by = actor(self.by)?;
         let mut accepted: Vec<Value> = Vec::new();

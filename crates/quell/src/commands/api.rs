@@ -73,7 +73,9 @@ impl ApiArgs {
     /// The client, with its token.
     pub(crate) fn connect(&self) -> anyhow::Result<Api> {
         let roots_pem = match &self.api_ca {
-            Some(path) => vec![std::fs::read(path).with_context(|| format!("cannot read --api-ca {}", path.display()))?],
+            Some(path) => {
+                vec![std::fs::read(path).with_context(|| format!("cannot read --api-ca {}", path.display()))?]
+            }
             None => Vec::new(),
         };
         let options = HttpClientOptions {
@@ -88,7 +90,8 @@ impl ApiArgs {
         let mut headers = HeaderMap::new();
         if let Some(token) = self.token()? {
             let value = HeaderValue::try_from(format!("Bearer {token}"));
-            let mut value = value.context("the token holds characters that no token has: check QUELL_TOKEN or --token-file")?;
+            let mut value =
+                value.context("the token holds characters that no token has: check QUELL_TOKEN or --token-file")?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }

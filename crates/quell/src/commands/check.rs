@@ -152,7 +152,14 @@ impl Check {
                 let [reason, scope, since, until, _] = answer.columns();
                 let until = if answer.suppressed && until.is_empty() { "for good" } else { until };
                 let reason = answer.error.as_deref().unwrap_or(reason);
-                table.row([&*answer.recipient, if answer.suppressed { "no" } else { "yes" }, reason, scope, since, until]);
+                table.row([
+                    &*answer.recipient,
+                    if answer.suppressed { "no" } else { "yes" },
+                    reason,
+                    scope,
+                    since,
+                    until,
+                ]);
             }
             write!(out, "{table}")
         })?;

@@ -10,10 +10,14 @@ use std::{fmt::Write as _, path::Path};
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Say whether `quell up` could start with it, and if not, what to change
-    #[command(after_help = "Exit codes: 0 it could, 2 it could not\n\nExample:\n  quell --config quell.toml config check")]
+    #[command(
+        after_help = "Exit codes: 0 it could, 2 it could not\n\nExample:\n  quell --config quell.toml config check"
+    )]
     Check,
     /// Print the effective configuration, secrets masked
-    #[command(after_help = "Exit codes: 0 done, 2 it cannot be read\n\nExample:\n  quell --config quell.toml config print")]
+    #[command(
+        after_help = "Exit codes: 0 done, 2 it cannot be read\n\nExample:\n  quell --config quell.toml config print"
+    )]
     Print,
 }
 

@@ -82,7 +82,8 @@ impl List {
         let found = page(&api, self.after.as_deref(), self.max).await?;
         print(output, &found, |out| {
             let letters = items(&found, "dead_letters");
-            let mut table = Table::new(&["id", "dead at", "stage", "provider", "reason", "attempt", "replayable", "receipt"]);
+            let mut table =
+                Table::new(&["id", "dead at", "stage", "provider", "reason", "attempt", "replayable", "receipt"]);
             for letter in letters {
                 let cell = |name: &str| text(&letter[name]);
                 let reason = match cell("detail") {
@@ -130,7 +131,12 @@ impl Replay {
         print(output, &answer, |out| {
             writeln!(out, "{} replayed", counted(replayed, "dead letter", "dead letters"))?;
             if !skipped.is_empty() {
-                writeln!(out, "{} skipped, as their source is not kept: {}", skipped.len(), text(&skipped.clone().into()))?;
+                writeln!(
+                    out,
+                    "{} skipped, as their source is not kept: {}",
+                    skipped.len(),
+                    text(&skipped.clone().into())
+                )?;
             }
             if let Some(next) = &next {
                 writeln!(out, "what dies from now on follows --after {next}")?;

@@ -107,7 +107,9 @@ fn convert(output: Output, lines: &[u8], out: &mut impl Write) -> anyhow::Result
             Output::Text => {
                 let until = read.until.as_deref().unwrap_or_default();
                 let Line { recipient, channel, scope, reason, since, rule, provider, .. } = &read;
-                csv.write_record([recipient, channel, scope, reason, since, until, rule, provider].map(|field: &str| field))?;
+                csv.write_record(
+                    [recipient, channel, scope, reason, since, until, rule, provider].map(|field: &str| field),
+                )?;
             }
         }
     }

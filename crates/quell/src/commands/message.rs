@@ -87,7 +87,11 @@ mod tests {
         }]});
         let mut out = String::new();
         show(&mut out, &found).unwrap();
-        for part in ["jane@example.com by drip: BOUNCED_HARD since S", "recipient: unknown_recipient  r-1", "by a machine: opened"] {
+        for part in [
+            "jane@example.com by drip: BOUNCED_HARD since S",
+            "recipient: unknown_recipient  r-1",
+            "by a machine: opened",
+        ] {
             assert!(out.contains(part), "{part} is not in\n{out}");
         }
     }

@@ -77,7 +77,8 @@ fn beside(path: &Path) -> anyhow::Result<(Place, File)> {
     part.push(".part");
     let part = PathBuf::from(part);
     let open = OpenOptions::new().write(true).create(true).truncate(true).open(&part);
-    let file = open.with_context(|| format!("cannot write {}: does its folder exist, and may you write there?", part.display()))?;
+    let file = open
+        .with_context(|| format!("cannot write {}: does its folder exist, and may you write there?", part.display()))?;
     Ok((Place::File { part, path: path.to_owned() }, file))
 }
 

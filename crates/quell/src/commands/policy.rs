@@ -21,7 +21,9 @@ pub(crate) enum PolicyCommand {
     /// Print the policy in force
     Show(Show),
     /// Say whether a file is a policy that could be applied; asks no server
-    #[command(after_help = "Exit codes: 0 it is, 1 it is not, 2 it cannot be read\n\nExample:\n  quell policy check policy.toml")]
+    #[command(
+        after_help = "Exit codes: 0 it is, 1 it is not, 2 it cannot be read\n\nExample:\n  quell policy check policy.toml"
+    )]
     Check {
         /// The file
         file: PathBuf,

@@ -55,7 +55,8 @@ fn show(out: &mut String, found: &Value) -> fmt::Result {
     for (name, value) in found["headers"].as_object().into_iter().flatten() {
         writeln!(out, "{}: {}", plain(name), plain(&text(value)))?;
     }
-    let body = if found["body"].is_null() { format!("(base64) {}", field("body_base64")) } else { text(&found["body"]) };
+    let body =
+        if found["body"].is_null() { format!("(base64) {}", field("body_base64")) } else { text(&found["body"]) };
     writeln!(out)?;
     for line in body.lines() {
         writeln!(out, "{}", plain(line))?;

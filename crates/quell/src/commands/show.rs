@@ -55,7 +55,9 @@ impl fmt::Display for Table {
 /// Text from outside on one line: control characters, which could steer a terminal, and characters that reverse the
 /// direction of writing become a dot.
 pub(crate) fn plain(text: &str) -> String {
-    let is_tricky = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_tricky = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if is_tricky(c) { '\u{b7}' } else { c }).collect()
 }
 

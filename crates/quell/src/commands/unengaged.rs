@@ -76,7 +76,10 @@ impl Run {
             let began = Instant::now();
             while state(&api).await?["running"] == true {
                 if began.elapsed() >= Duration::from_secs(self.timeout) {
-                    bail!("the run is still under way after {} s; it goes on: see `quell unengaged status`", self.timeout);
+                    bail!(
+                        "the run is still under way after {} s; it goes on: see `quell unengaged status`",
+                        self.timeout
+                    );
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }

@@ -98,7 +98,13 @@ fn show_evidence(out: &mut String, found: &Value) -> fmt::Result {
     let total = found["evidence_total"].as_u64().unwrap_or(rows.len() as u64);
     writeln!(out, "\nEvidence, newest first ({} of {total})\n{table}", rows.len())?;
     for row in rows.iter().filter(|row| row["clamped"] == true) {
-        writeln!(out, "  the {} of {} claims a time after its receipt {}; the receipt counts", text(&row["kind"]), text(&row["occurred_at"]), text(&row["received_at"]))?;
+        writeln!(
+            out,
+            "  the {} of {} claims a time after its receipt {}; the receipt counts",
+            text(&row["kind"]),
+            text(&row["occurred_at"]),
+            text(&row["received_at"])
+        )?;
     }
     Ok(())
 }

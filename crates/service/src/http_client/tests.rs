@@ -95,7 +95,8 @@ async fn says_when_nothing_was_sent_and_never_what_was_called() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_an_error_and_never_an_end() {
-    let stream = |pieces: Vec<Result<Bytes, std::io::Error>>| axum::body::Body::from_stream(futures_util::stream::iter(pieces));
+    let stream =
+        |pieces: Vec<Result<Bytes, std::io::Error>>| axum::body::Body::from_stream(futures_util::stream::iter(pieces));
     let whole = move || async move { stream(vec![Ok("one ".into()), Ok("two".into())]) };
     let broken = move || async move { stream(vec![Ok("one ".into()), Err(std::io::Error::other("gone"))]) };
     let (address, _stop) = serve(Router::new().route("/whole", any(whole)).route("/broken", any(broken))).await;

@@ -157,16 +157,17 @@ impl EmbeddedStore {
         let from = after.map_or(std::ops::Bound::Unbounded, |after| std::ops::Bound::Excluded(after.as_bytes()));
         let range: (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>) = (from, std::ops::Bound::Unbounded);
         let mut page = Page { items: Vec::new(), next: None };
-        let mut last = None;
+        let (mut read, mut last) = (0, None);
         for guard in table.range::<&[u8], _>(range).take(max) {
             let (key, value) = guard.into_inner().map_err(engine)?;
+            read += 1;
             let text = String::from_utf8_lossy(&key).into_owned();
             if let Some(recipient) = RecipientKey::from_log_key(&text) {
                 page.items.push((recipient, read_value(&value)?));
             }
             last = Some(text);
         }
-        if page.items.len() == max {
+        if read == max {
             page.next = last;
         }
         Ok(page)

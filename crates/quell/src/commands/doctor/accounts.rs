@@ -1,7 +1,10 @@
 //! Accounts at providers: whether each answers a harmless read with its credential.
 
 use super::{Findings, Health};
-use crate::{commands::moment, config::{AccountConfig, Config}};
+use crate::{
+    commands::moment,
+    config::{AccountConfig, Config},
+};
 use domain::Timestamp;
 use providers::suppression_api::{Action, ApiAnswer, Edit};
 use service::http_client::{HttpClient, HttpClientOptions};
@@ -57,16 +60,25 @@ fn judge(provider: &str, answer: &Result<ApiAnswer, ApiError>) -> (Health, Strin
             // That nobody is not on the list is an answer too.
             200..=299 | 404 => (Health::Ok, format!("{provider} takes the credential")),
             401 | 403 => {
-                let detail = format!("{provider} refuses the credential ({}): make a new key with the right to read and write suppressions", answer.status);
+                let detail = format!(
+                    "{provider} refuses the credential ({}): make a new key with the right to read and write suppressions",
+                    answer.status
+                );
                 (Health::Fail, detail)
             }
             429 => (Health::Warn, format!("{provider} is asked too often now (429): run this again later")),
-            500..=599 => (Health::Warn, format!("{provider} has a fault ({}): its lane waits and goes on by itself", answer.status)),
-            other => (Health::Fail, format!("{provider} answers {other}: check base_url, domain and stream of the account")),
+            500..=599 => (
+                Health::Warn,
+                format!("{provider} has a fault ({}): its lane waits and goes on by itself", answer.status),
+            ),
+            other => {
+                (Health::Fail, format!("{provider} answers {other}: check base_url, domain and stream of the account"))
+            }
         },
-        Err(ApiError::NotSent(error) | ApiError::Unclear(error)) => {
-            (Health::Fail, format!("{provider} cannot be reached ({error}): look at the network, the firewall and base_url"))
-        }
+        Err(ApiError::NotSent(error) | ApiError::Unclear(error)) => (
+            Health::Fail,
+            format!("{provider} cannot be reached ({error}): look at the network, the firewall and base_url"),
+        ),
         Err(ApiError::Unusable(error)) => (Health::Fail, error.clone()),
     }
 }
@@ -77,7 +89,9 @@ fn clock(answer: &ApiAnswer, findings: &mut Findings) {
     let (Some(theirs), Ok(ours)) = (told, moment::now()) else { return };
     let off = ours.as_seconds() - theirs.as_seconds();
     if off.abs() > CLOCK_SECONDS_MAX {
-        let detail = format!("{off} s off a provider's: set it (`timedatectl set-ntp true`), or signed webhooks are refused as stale");
+        let detail = format!(
+            "{off} s off a provider's: set it (`timedatectl set-ntp true`), or signed webhooks are refused as stale"
+        );
         findings.fail("clock", detail);
     }
 }
@@ -98,8 +112,16 @@ mod tests {
 
     #[test]
     fn answers_are_judged() {
-        let health = |status| judge("sendgrid", &Ok(ApiAnswer { status, headers: HeaderMap::new(), body: Vec::new() })).0;
-        for (status, expected) in [(200, Health::Ok), (404, Health::Ok), (401, Health::Fail), (429, Health::Warn), (503, Health::Warn), (400, Health::Fail)] {
+        let health =
+            |status| judge("sendgrid", &Ok(ApiAnswer { status, headers: HeaderMap::new(), body: Vec::new() })).0;
+        for (status, expected) in [
+            (200, Health::Ok),
+            (404, Health::Ok),
+            (401, Health::Fail),
+            (429, Health::Warn),
+            (503, Health::Warn),
+            (400, Health::Fail),
+        ] {
             assert_eq!(health(status), expected, "{status}");
         }
         assert_eq!(judge("sendgrid", &Err(ApiError::NotSent("no route".to_owned()))).0, Health::Fail);

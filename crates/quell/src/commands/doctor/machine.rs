@@ -14,7 +14,10 @@ const FREE_KIB_FAIL: u64 = 100 << 10;
 pub(super) fn clock(findings: &mut Findings) {
     match moment::now() {
         Ok(now) if now.as_seconds() >= EARLIEST_SECONDS => findings.ok("clock", now.to_string()),
-        Ok(now) => findings.fail("clock", format!("{now} has long passed: set it (`timedatectl set-ntp true`), as signed webhooks bear times")),
+        Ok(now) => findings.fail(
+            "clock",
+            format!("{now} has long passed: set it (`timedatectl set-ntp true`), as signed webhooks bear times"),
+        ),
         Err(error) => findings.fail("clock", format!("{error:#}")),
     }
 }
@@ -26,7 +29,10 @@ pub(super) fn open_files(findings: &mut Findings) {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     match line.and_then(|line| line.split_whitespace().next()).map(str::parse::<u64>) {
         Some(Ok(soft)) if soft < OPEN_FILES_MIN => {
-            findings.warn("open files", format!("at most {soft}, each connection is one: raise it (`ulimit -n 65536`, or LimitNOFILE)"));
+            findings.warn(
+                "open files",
+                format!("at most {soft}, each connection is one: raise it (`ulimit -n 65536`, or LimitNOFILE)"),
+            );
         }
         Some(Ok(soft)) => findings.ok("open files", format!("at most {soft}")),
         // `unlimited`.
@@ -43,9 +49,13 @@ pub(super) fn data_dir(dir: &Path, findings: &mut Findings) {
     let written = write_once(nearest);
     match (written, nearest == dir) {
         (Ok(()), true) => findings.ok("data_dir", format!("{shown} can be written")),
-        (Ok(()), false) => findings.ok("data_dir", format!("{shown} is not there yet; `quell up` will make it in {}", nearest.display())),
+        (Ok(()), false) => findings
+            .ok("data_dir", format!("{shown} is not there yet; `quell up` will make it in {}", nearest.display())),
         (Err(error), _) => {
-            findings.fail("data_dir", format!("{} cannot be written ({error}): change its owner, or set data_dir", nearest.display()));
+            findings.fail(
+                "data_dir",
+                format!("{} cannot be written ({error}): change its owner, or set data_dir", nearest.display()),
+            );
             return;
         }
     }
@@ -73,8 +83,12 @@ fn read_df(told: &str) -> Option<u64> {
 fn room(free_kib: Option<u64>) -> (Health, String) {
     match free_kib {
         None => (Health::Warn, "free space is not known: look with `df`".to_owned()),
-        Some(free) if free < FREE_KIB_FAIL => (Health::Fail, format!("only {} MiB free: webhooks will soon be refused", free >> 10)),
-        Some(free) if free < FREE_KIB_MIN => (Health::Warn, format!("only {} MiB free: make room, or shorten engine.*_days", free >> 10)),
+        Some(free) if free < FREE_KIB_FAIL => {
+            (Health::Fail, format!("only {} MiB free: webhooks will soon be refused", free >> 10))
+        }
+        Some(free) if free < FREE_KIB_MIN => {
+            (Health::Warn, format!("only {} MiB free: make room, or shorten engine.*_days", free >> 10))
+        }
         Some(free) => (Health::Ok, format!("{} GiB free", free >> 20)),
     }
 }

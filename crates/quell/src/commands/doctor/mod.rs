@@ -4,7 +4,10 @@ mod accounts;
 mod machine;
 mod network;
 
-use super::{Output, Verdict, show::{Table, print}};
+use super::{
+    Output, Verdict,
+    show::{Table, print},
+};
 use crate::config::{Config, SourceConfig};
 use clap::Args;
 use serde::Serialize;
@@ -15,8 +18,10 @@ const SECRET_CHARS_MIN: usize = 8;
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 nothing failed (warnings are no failure), 1 a check failed, 2 the checks could not be made\n\n\
-    Example:\n  quell --config quell.toml doctor")]
+#[command(
+    after_help = "Exit codes: 0 nothing failed (warnings are no failure), 1 a check failed, 2 the checks could not be made\n\n\
+    Example:\n  quell --config quell.toml doctor"
+)]
 pub(crate) struct Doctor {
     /// Do not call any provider
     #[arg(long)]
@@ -89,7 +94,8 @@ impl Doctor {
             accounts::check(&config, self.offline, &mut findings).await;
         }
         let (warned, failed) = (findings.count(Health::Warn), findings.count(Health::Fail));
-        let answer = serde_json::json!({ "ok": failed == 0, "warnings": warned, "failures": failed, "checks": findings });
+        let answer =
+            serde_json::json!({ "ok": failed == 0, "warnings": warned, "failures": failed, "checks": findings });
         print(output, &answer, |out| show(out, &findings))?;
         Ok(if failed == 0 { Verdict::Yes } else { Verdict::No })
     }
@@ -125,7 +131,8 @@ fn configuration(file: Option<&Path>, findings: &mut Findings) -> Option<Config>
             Some(config)
         }
         Err(error) => {
-            findings.fail("configuration", format!("{error}: mend it, then run `quell doctor` again for the other checks"));
+            findings
+                .fail("configuration", format!("{error}: mend it, then run `quell doctor` again for the other checks"));
             None
         }
     }
@@ -134,7 +141,10 @@ fn configuration(file: Option<&Path>, findings: &mut Findings) -> Option<Config>
 fn lookup(config: &Config, findings: &mut Findings) {
     let lookup = &config.lookup;
     if lookup.open && !lookup.listen.ip().is_loopback() {
-        let detail = format!("lookup.open lets anybody who reaches {} read and release suppressions: add [[lookup.token]]", lookup.listen);
+        let detail = format!(
+            "lookup.open lets anybody who reaches {} read and release suppressions: add [[lookup.token]]",
+            lookup.listen
+        );
         findings.fail("tokens", detail);
     } else if lookup.open {
         findings.warn("tokens", "lookup.open: everybody on this machine may read and release; add [[lookup.token]]");
@@ -151,7 +161,10 @@ fn lookup(config: &Config, findings: &mut Findings) {
         }
     }
     if lookup.tls.is_none() && !lookup.listen.ip().is_loopback() {
-        findings.warn("lookup.tls", format!("tokens reach {} unencrypted unless a proxy adds TLS: set lookup.tls", lookup.listen));
+        findings.warn(
+            "lookup.tls",
+            format!("tokens reach {} unencrypted unless a proxy adds TLS: set lookup.tls", lookup.listen),
+        );
     }
 }
 
@@ -163,7 +176,9 @@ fn policy(config: &Config, findings: &mut Findings) {
     let read = std::fs::read_to_string(file).map_err(|error| error.to_string());
     match read.and_then(|text| suppressor::Policy::parse(1, &text).map_err(|error| error.to_string())) {
         Ok(policy) => findings.ok("policy", format!("{}: {} rules", file.display(), policy.rules.len())),
-        Err(error) => findings.fail("policy", format!("{}: {}; see `quell policy check`", file.display(), error.trim_end())),
+        Err(error) => {
+            findings.fail("policy", format!("{}: {}; see `quell policy check`", file.display(), error.trim_end()))
+        }
     }
 }
 
@@ -187,19 +202,32 @@ fn judge(source: &SourceConfig) -> (Health, String) {
         return (Health::Fail, error.to_string());
     }
     let proofs = source.secrets.iter().chain(&source.bearer).chain(source.headers.values());
-    let passwords = source.basic_auth.iter().map(|pair| pair.expose().split_once(':').map_or("", |(_, password)| password));
-    let short = proofs.map(service::Secret::expose).chain(passwords).any(|text| text.chars().count() < SECRET_CHARS_MIN);
+    let passwords =
+        source.basic_auth.iter().map(|pair| pair.expose().split_once(':').map_or("", |(_, password)| password));
+    let short =
+        proofs.map(service::Secret::expose).chain(passwords).any(|text| text.chars().count() < SECRET_CHARS_MIN);
     if source.unauthenticated {
         return (Health::Warn, "takes webhooks from anybody (unauthenticated): set secrets".to_owned());
     }
     if source.shadow {
-        return (Health::Warn, "only reports failed proofs (shadow): turn it off once the provider's signatures pass".to_owned());
+        return (
+            Health::Warn,
+            "only reports failed proofs (shadow): turn it off once the provider's signatures pass".to_owned(),
+        );
     }
     if short {
-        return (Health::Warn, format!("a secret of fewer than {SECRET_CHARS_MIN} letters looks like a placeholder: compare it with the provider's page"));
+        return (
+            Health::Warn,
+            format!(
+                "a secret of fewer than {SECRET_CHARS_MIN} letters looks like a placeholder: compare it with the provider's page"
+            ),
+        );
     }
     if source.provider == "twilio" && source.public_url.is_none() && !source.secrets.is_empty() {
-        return (Health::Warn, "Twilio signs the URL that it calls: set public_url, unless no proxy changes what arrives".to_owned());
+        return (
+            Health::Warn,
+            "Twilio signs the URL that it calls: set public_url, unless no proxy changes what arrives".to_owned(),
+        );
     }
     let count = source.secrets.len() + source.basic_auth.len() + source.bearer.len() + source.headers.len();
     (Health::Ok, format!("{count} proofs configured, tenant {}", source.tenant.as_str()))
@@ -257,6 +285,9 @@ mod tests {
         all.fail("data_dir", "full: free some");
         let mut out = String::new();
         show(&mut out, &all).unwrap();
-        assert!(out.contains("ok    clock     right\nFAIL  data_dir  full: free some\n2 checks, 0 warnings, 1 failures"), "{out}");
+        assert!(
+            out.contains("ok    clock     right\nFAIL  data_dir  full: free some\n2 checks, 0 warnings, 1 failures"),
+            "{out}"
+        );
     }
 }

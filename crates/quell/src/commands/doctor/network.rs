@@ -31,9 +31,12 @@ pub(super) async fn running(config: &Config, findings: &mut Findings) -> bool {
         findings.fail("running", format!("http://{admin}/livez answers {}: {}", alive.status, first_line(&alive)));
     }
     match get(&client, format!("http://{admin}/readyz")).await {
-        Ok(ready) if ready.status.is_success() => findings.ok("ready", format!("http://{admin}/readyz answers {}", ready.status)),
+        Ok(ready) if ready.status.is_success() => {
+            findings.ok("ready", format!("http://{admin}/readyz answers {}", ready.status))
+        }
         Ok(ready) => {
-            let detail = format!("http://{admin}/readyz answers {}: {}; its log says why", ready.status, first_line(&ready));
+            let detail =
+                format!("http://{admin}/readyz answers {}: {}; its log says why", ready.status, first_line(&ready));
             findings.fail("ready", detail);
         }
         Err(error) => findings.fail("ready", format!("http://{admin}/readyz: {error}")),
@@ -69,7 +72,9 @@ pub(super) fn ports(config: &Config, findings: &mut Findings) {
             Err(error) => {
                 let next = match error.kind() {
                     std::io::ErrorKind::AddrInUse => "end what holds it (`ss -ltnp` tells), or take another port",
-                    std::io::ErrorKind::PermissionDenied => "take a port from 1024 on, or give the capability net_bind_service",
+                    std::io::ErrorKind::PermissionDenied => {
+                        "take a port from 1024 on, or give the capability net_bind_service"
+                    }
                     _ => "take an address of this machine",
                 };
                 findings.fail(name, format!("{address} cannot be taken ({error}): {next}"));

@@ -34,11 +34,13 @@ const TOLD: [&str; 5] = ["reason", "scope", "since", "until", "retry_at"];
 
 /// Arguments of `filter`.
 #[derive(Debug, Args)]
-#[command(after_help = "IN is a CSV file (separated by comma, semicolon or tab) with a column named recipient, email or phone, or \
+#[command(
+    after_help = "IN is a CSV file (separated by comma, semicolon or tab) with a column named recipient, email or phone, or \
     an address a line. OUT gets the rows that may be sent to, byte for byte, in their order, with the header. It appears \
     only once every row was answered. An address that cannot be read is held back as `invalid_address`.\n\n\
     Exit codes: 0 done, 2 it could not be done, and no OUT was written\n\n\
-    Example:\n  quell filter campaign.csv sendable.csv --suppressed held-back.csv --class marketing --category newsletter")]
+    Example:\n  quell filter campaign.csv sendable.csv --suppressed held-back.csv --class marketing --category newsletter"
+)]
 pub(crate) struct Filter {
     /// Campaign file, or - for standard input
     #[arg(value_name = "IN")]
@@ -88,14 +90,25 @@ impl Filter {
         let result = self.pass(&api, input, &mut sinks, &bar).await;
         bar.finish_and_clear();
         result.context("nothing was written, as a part of the answer must not pass for the whole")?;
-        let is_stdout_taken = [Some(&self.out), self.suppressed.as_ref()].iter().flatten().any(|path| path.as_os_str() == "-");
+        let is_stdout_taken =
+            [Some(&self.out), self.suppressed.as_ref()].iter().flatten().any(|path| path.as_os_str() == "-");
         let summary = sinks.finish()?;
         let text = summary.render(output)?;
-        if is_stdout_taken { io::stderr().write_all(text.as_bytes())? } else { io::stdout().write_all(text.as_bytes())? }
+        if is_stdout_taken {
+            io::stderr().write_all(text.as_bytes())?
+        } else {
+            io::stdout().write_all(text.as_bytes())?
+        }
         Ok(Verdict::Yes)
     }
 
-    async fn pass(&self, api: &Api, input: Box<dyn BufRead>, sinks: &mut Sinks, bar: &ProgressBar) -> anyhow::Result<()> {
+    async fn pass(
+        &self,
+        api: &Api,
+        input: Box<dyn BufRead>,
+        sinks: &mut Sinks,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<()> {
         let mut rows = Rows::new(input);
         let Some(first) = rows.first()? else { bail!("{} is empty", self.input.display()) };
         let (layout, is_header) = Layout::of(&first, self.column.as_deref(), self.list)?;

@@ -2,10 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use domain::{Channel, Recipient};
-use std::{
-    borrow::Cow,
-    io::BufRead,
-};
+use std::{borrow::Cow, io::BufRead};
 
 /// The longest row that is taken for one.
 const ROW_BYTES_MAX: usize = 1 << 20;
@@ -266,7 +263,10 @@ impl<R: BufRead> Rows<R> {
                 end_row(&mut block, &mut start);
                 self.row_line = self.line;
             } else if block.bytes.len() - start > ROW_BYTES_MAX {
-                bail!("line {}: a row of more than {ROW_BYTES_MAX} bytes; is a quote opened and never closed?", self.row_line);
+                bail!(
+                    "line {}: a row of more than {ROW_BYTES_MAX} bytes; is a quote opened and never closed?",
+                    self.row_line
+                );
             }
         }
         Ok(block)
@@ -318,12 +318,14 @@ mod tests {
 
     #[test]
     fn rows_stay_as_they_are() {
-        let text = "1,a@example.com\r\n\n\"two\nlines\",\" b@example.com\"\n3,\"\"\"q\"\"@example.com\"\n4\n5,c@example.com";
+        let text =
+            "1,a@example.com\r\n\n\"two\nlines\",\" b@example.com\"\n3,\"\"\"q\"\"@example.com\"\n4\n5,c@example.com";
         let (raw, recipients) = rows(CSV, text.as_bytes());
         assert_eq!(raw.concat(), text.replace("\r\n\n", "\r\n"));
         assert_eq!(raw.len(), 5);
         assert_eq!(recipients, ["a@example.com", "b@example.com", "\"q\"@example.com", "", "c@example.com"]);
-        let (_, recipients) = rows(Layout::Lines, b"\xef\xbb\xbfa@example.com\r\n\n \"j doe\"@example.com \n\xff@example.com");
+        let (_, recipients) =
+            rows(Layout::Lines, b"\xef\xbb\xbfa@example.com\r\n\n \"j doe\"@example.com \n\xff@example.com");
         assert_eq!(recipients, ["a@example.com", "\"j doe\"@example.com", ""]);
     }
 
@@ -386,6 +388,9 @@ mod tests {
         };
         assert_eq!(append(CSV, "1,a@example.com\r\n"), "1,a@example.com,soft_bounce,\"category:a, b\"\n");
         assert_eq!(append(CSV, "1"), "1,,soft_bounce,\"category:a, b\"\n");
-        assert_eq!(append(Layout::Lines, " \"a,b\"@example.com\n"), "\"\"\"a,b\"\"@example.com\",soft_bounce,\"category:a, b\"\n");
+        assert_eq!(
+            append(Layout::Lines, " \"a,b\"@example.com\n"),
+            "\"\"\"a,b\"\"@example.com\",soft_bounce,\"category:a, b\"\n"
+        );
     }
 }

@@ -35,12 +35,14 @@ const SHOWN_MAX: usize = 20;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
-#[command(after_help = "Columns: recipient, email, email_address or phone; reason or event_type (hard_bounce, soft_bounce, bounce, \
+#[command(
+    after_help = "Columns: recipient, email, email_address or phone; reason or event_type (hard_bounce, soft_bounce, bounce, \
     spam_complaint, unsubscribe, invalid_number, carrier_rejection, sms_failure, unengaged, manual), bounce_type; source; \
     created_at, event_timestamp or since; bounce_reason; and what `quell export` writes. Rows become signed events of the \
     source generic/NAME in the configuration, so reason and time survive; unengaged and manual become acts by hand.\n\n\
     Exit codes: 0 every row was taken, 1 some rows could not be read (they are named), 2 it could not be done\n\n\
-    Example:\n  quell --config quell.toml import bounced.csv --dry-run")]
+    Example:\n  quell --config quell.toml import bounced.csv --dry-run"
+)]
 pub(crate) struct Import {
     /// CSV file, or - for standard input
     file: PathBuf,
@@ -119,7 +121,8 @@ impl Import {
         let passed = self.pass(input, &mut ways, &mut report).await;
         if let Err(error) = passed {
             let taken = report.events + report.by_hand;
-            let said = format!("{taken} rows were read and up to so many taken; import the file again, none is taken twice");
+            let said =
+                format!("{taken} rows were read and up to so many taken; import the file again, none is taken twice");
             return Err(error.context(said));
         }
         print(output, &report, |out| show(out, &report))?;
@@ -185,7 +188,8 @@ impl Ways {
     /// Acts that agree in all but the recipient share a call.
     async fn act(&self, mut acts: Vec<Act>) -> anyhow::Result<()> {
         acts.sort();
-        let same = |a: &Act, b: &Act| (&a.scope, &a.note, a.until, a.channel) == (&b.scope, &b.note, b.until, b.channel);
+        let same =
+            |a: &Act, b: &Act| (&a.scope, &a.note, a.until, a.channel) == (&b.scope, &b.note, b.until, b.channel);
         for group in acts.chunk_by(same) {
             let Some(first) = group.first() else { continue };
             let recipients: Vec<&str> = group.iter().map(|act| act.recipient.as_str()).collect();
@@ -211,7 +215,13 @@ fn show(out: &mut String, report: &Report) -> std::fmt::Result {
     if report.ended > 0 {
         parts.push(format!("{} over already", report.ended));
     }
-    writeln!(out, "{rows}: {verb}{}taken {}, {} refused{after}", if verb.is_empty() { "" } else { " " }, parts.join(", "), report.refused)?;
+    writeln!(
+        out,
+        "{rows}: {verb}{}taken {}, {} refused{after}",
+        if verb.is_empty() { "" } else { " " },
+        parts.join(", "),
+        report.refused
+    )?;
     let mut table = Table::new(&["line", "refused because"]);
     for row in report.refused_rows.iter().take(SHOWN_MAX) {
         table.row([row.line.to_string(), row.reason.clone()]);

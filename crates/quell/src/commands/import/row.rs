@@ -95,7 +95,9 @@ impl Columns {
             return Err(format!("no column holds recipients: name one {}", RECIPIENT.join(", ")));
         }
         if !has_reason && !any(&REASON) && !any(&["bounce_type"]) {
-            return Err("no column holds reasons: name one reason or event_type, or say --reason for every row".to_owned());
+            return Err(
+                "no column holds reasons: name one reason or event_type, or say --reason for every row".to_owned()
+            );
         }
         Ok(Self { names })
     }
@@ -105,19 +107,24 @@ impl Columns {
         wanted.iter().find_map(|name| {
             let at = self.names.iter().position(|known| known == name)?;
             // Databases write NULL into their exports.
-            row.get(at).map(str::trim).filter(|text| !text.is_empty() && !text.eq_ignore_ascii_case("null") && *text != "\\N")
+            row.get(at)
+                .map(str::trim)
+                .filter(|text| !text.is_empty() && !text.eq_ignore_ascii_case("null") && *text != "\\N")
         })
     }
 
     fn read<'a>(&self, row: &'a csv::StringRecord, default_reason: Option<&'a str>) -> Result<Row<'a>, String> {
         let source = self.text(row, &SOURCE);
         let bounce_type = self.text(row, &["bounce_type"]);
-        let said = self.text(row, &REASON).or(bounce_type).or(default_reason).or(source.filter(|text| *text == "manual"));
+        let said =
+            self.text(row, &REASON).or(bounce_type).or(default_reason).or(source.filter(|text| *text == "manual"));
         let said = said.ok_or("no reason")?;
-        let word = match (word(said).ok_or_else(|| format!("reason {said:?} is not known here"))?, bounce_type.and_then(word)) {
-            (Word::Bounce, Some(told @ (Word::Hard | Word::Soft | Word::Complaint))) => told,
-            (word, _) => word,
-        };
+        let word =
+            match (word(said).ok_or_else(|| format!("reason {said:?} is not known here"))?, bounce_type.and_then(word))
+            {
+                (Word::Bounce, Some(told @ (Word::Hard | Word::Soft | Word::Complaint))) => told,
+                (word, _) => word,
+            };
         let is_sms = matches!(word, Word::InvalidNumber | Word::CarrierRejection | Word::SmsFailure);
         let (address, channel) = self.address(row, is_sms)?;
         let recipient = match channel {
@@ -126,7 +133,8 @@ impl Columns {
         };
         let recipient = recipient.map_err(|error| error.to_string())?;
         let at = self.text(row, &TIME).map(moment::point).transpose().map_err(|error| format!("time: {error}"))?;
-        let scope = self.text(row, &["scope"]).map(str::parse).transpose().map_err(|error| format!("scope: {error}"))?;
+        let scope =
+            self.text(row, &["scope"]).map(str::parse).transpose().map_err(|error| format!("scope: {error}"))?;
         Ok(Row { address, recipient, word, said, source, at, detail: self.text(row, &DETAIL), scope })
     }
 
@@ -290,7 +298,16 @@ mod tests {
         let export = ["recipient", "channel", "scope", "reason", "since", "until", "rule", "provider"];
         check_event(
             &export,
-            &["a@example.com", "email", "category:news", "unsubscribe", "2026-01-20T14:32:15Z", "", "unsubscribe", "sendgrid"],
+            &[
+                "a@example.com",
+                "email",
+                "category:news",
+                "unsubscribe",
+                "2026-01-20T14:32:15Z",
+                "",
+                "unsubscribe",
+                "sendgrid",
+            ],
             json!({"kind": "unsubscribed", "channel": "email", "recipient": "a@example.com", "scope": "category:news",
                 "occurred_at": "2026-01-20T14:32:15Z",
                 "metadata": {"imported_reason": "unsubscribe", "imported_source": "sendgrid"}}),
@@ -311,11 +328,21 @@ mod tests {
     #[test]
     fn rows_become_acts_by_hand() {
         let row = |reason, at| ["1", "a@example.com", "", reason, "drip", at];
-        check_act(&row("hard_bounce", "2020-01-01"), "all", None, "imported: hard_bounce from drip at 2020-01-01T00:00:00Z");
+        check_act(
+            &row("hard_bounce", "2020-01-01"),
+            "all",
+            None,
+            "imported: hard_bounce from drip at 2020-01-01T00:00:00Z",
+        );
         check_act(&row("complaint", ""), "non_critical", None, "imported: complaint from drip");
         check_act(&row("unengaged", ""), "marketing", None, "imported: unengaged from drip");
         let end = Some("2026-01-27T00:00:00Z");
-        check_act(&row("soft_bounce", "2026-01-20"), "all", end, "imported: soft_bounce from drip at 2026-01-20T00:00:00Z");
+        check_act(
+            &row("soft_bounce", "2026-01-20"),
+            "all",
+            end,
+            "imported: soft_bounce from drip at 2026-01-20T00:00:00Z",
+        );
         assert_eq!(plan(&TABLE, &row("soft_bounce", "2026-01-01"), true), Ok(Planned::Ended));
         // These have no event from outside.
         assert!(matches!(plan(&TABLE, &row("manual", ""), false), Ok(Planned::Act(_))));

@@ -87,7 +87,11 @@ fn is_busy(status: StatusCode) -> bool {
 fn own_gateway(config: &Config) -> String {
     let mut address = config.gateway.listen;
     if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { std::net::Ipv6Addr::LOCALHOST.into() });
+        address.set_ip(if address.is_ipv4() {
+            IpAddr::from([127, 0, 0, 1])
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
     }
     let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{address}")
@@ -97,7 +101,8 @@ fn own_gateway(config: &Config) -> String {
 fn proofs(source: &SourceConfig, id: &str, seconds: i64, body: &[u8]) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     let mut set = |name: &str, value: String| -> anyhow::Result<()> {
-        let mut value = HeaderValue::try_from(value).with_context(|| format!("the value of the header {name} cannot be sent"))?;
+        let mut value =
+            HeaderValue::try_from(value).with_context(|| format!("the value of the header {name} cannot be sent"))?;
         value.set_sensitive(true);
         headers.insert(HeaderName::try_from(name)?, value);
         Ok(())
@@ -108,7 +113,8 @@ fn proofs(source: &SourceConfig, id: &str, seconds: i64, body: &[u8]) -> anyhow:
         let text = text.strip_prefix("whsec_").unwrap_or(text);
         let padded = format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
         let key = STANDARD.decode(&padded).or_else(|_| STANDARD.decode(text));
-        let key = key.context("the source's secret is no Standard Webhooks secret: it is base64, with or without whsec_")?;
+        let key =
+            key.context("the source's secret is no Standard Webhooks secret: it is base64, with or without whsec_")?;
         let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &key));
         let time = seconds.to_string();
         [id.as_bytes(), b".", time.as_bytes(), b".", body].iter().for_each(|part| context.update(part));
@@ -143,7 +149,10 @@ mod tests {
         let secret = folder.path().join("secret");
         // Without its padding, as secrets are passed around.
         std::fs::write(&secret, "whsec_c2VjcmV0IHNlY3JldA").unwrap();
-        let text = format!("[[source]]\nprovider = \"generic\"\nname = \"lists\"\nsecrets = [\"file:{}\"]\n", secret.display());
+        let text = format!(
+            "[[source]]\nprovider = \"generic\"\nname = \"lists\"\nsecrets = [\"file:{}\"]\n",
+            secret.display()
+        );
         let config: Config = service::config::parse("test", &text, []).unwrap();
         let sender = Sender::new(&config, "lists", None).unwrap();
         assert_eq!(sender.url, "http://127.0.0.1:8080/webhooks/generic/lists");

@@ -6,7 +6,7 @@ use crate::{
     store::{Due, InForce, MessageEntry, PolicyRow, Store, StoreError, Write},
 };
 use async_trait::async_trait;
-use domain::{CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Timestamp, Trigger};
+use domain::{CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Timestamp, Trigger, event::RULES_REVISION};
 use event_log::{
     Batch, Consumed, Fate, Header, Output, Outputs, Position, Record, Stage, StageError, Verdict, session::Assigned,
 };
@@ -18,6 +18,9 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
+
+/// So many revisions of the rules are looked through for a trimmed event.
+const REVISIONS_MAX: usize = 64;
 
 /// Counts of what the stage did, for its metrics.
 pub trait SuppressorMetrics: Send + Sync + std::fmt::Debug {
@@ -111,7 +114,7 @@ impl<S: Store> Suppressor<S> {
         let mut seen_here: HashMap<EventId, u64> = HashMap::new();
         let mut outputs = Outputs { verdicts: Vec::with_capacity(records.len()) };
         let mut applied: BTreeMap<u32, u64> = BTreeMap::new();
-        for (consumed, read) in records.iter().zip(reads) {
+        for ((consumed, read), first) in records.iter().zip(reads).zip(seen) {
             let number = consumed.position.number();
             let partition = consumed.position.partition;
             applied.insert(partition, number);
@@ -125,10 +128,10 @@ impl<S: Store> Suppressor<S> {
                     let Some(work) = works.get_mut(&event.key()) else {
                         return Err(StageError::Broken("a recipient of the batch was not loaded".to_owned()));
                     };
-                    let seen_id = seen_id(&event);
-                    let first = seen.get(&seen_id).or_else(|| seen_here.get(&seen_id)).copied();
+                    let mut first = first;
                     if Evidence::of(&event, 0, 0).is_none() {
-                        seen_here.entry(seen_id).or_insert(number);
+                        let here = *seen_here.entry(event.event_id).or_insert(number);
+                        first = first.or(Some(here));
                     }
                     self.event(consumed, &event, first, work)?
                 }
@@ -186,34 +189,33 @@ impl<S: Store> Suppressor<S> {
         Ok(works)
     }
 
-    /// The positions that first brought events of which there is no row: what is no evidence, and what was trimmed.
+    /// For each record the position that first brought its event, where no row tells: of what is no evidence, and of what
+    /// was trimmed.
     async fn load_seen(
         &self,
         reads: &[Read],
         works: &BTreeMap<RecipientKey, Work>,
-    ) -> Result<HashMap<EventId, u64>, StageError> {
-        let may_be_seen = |event: &CanonicalEvent| match Evidence::of(event, 0, 0) {
-            None => true,
-            // Trimmed is only what something newer overrides.
-            Some(row) => works.get(&event.key()).is_some_and(|work| {
-                let rows = &work.history.rows;
-                rows.iter().any(|known| known.effective_at() >= row.effective_at())
-                    && !rows.iter().any(|known| known.row_key() == row.row_key())
-            }),
-        };
-        let wanted: Vec<(Timestamp, EventId)> = reads
-            .iter()
-            .filter_map(|read| match read {
-                Read::Event(event) if may_be_seen(event) => Some((event.occurred_at, seen_id(event))),
-                _ => None,
-            })
-            .collect();
-        let mut seen = HashMap::new();
-        if !wanted.is_empty() {
-            let found = self.store.seen(&wanted).await.map_err(unavailable)?;
-            seen.extend(wanted.into_iter().zip(found).filter_map(|((_, id), position)| Some((id, position?))));
+    ) -> Result<Vec<Option<u64>>, StageError> {
+        let mut wanted: Vec<(Timestamp, EventId)> = Vec::new();
+        let mut places: Vec<usize> = Vec::new();
+        for (place, read) in reads.iter().enumerate() {
+            let Read::Event(event) = read else { continue };
+            let rows = works.get(&event.key()).map(|work| work.history.rows.as_slice()).unwrap_or_default();
+            let ids = seen_ids(event, rows);
+            places.extend(ids.iter().map(|_| place));
+            wanted.extend(ids.into_iter().map(|id| (event.occurred_at, id)));
         }
-        seen.extend(works.values().flat_map(|work| &work.write.seen).map(|(_, id, position)| (*id, *position)));
+        let mut seen = vec![None; reads.len()];
+        if wanted.is_empty() {
+            return Ok(seen);
+        }
+        let here: HashMap<EventId, u64> =
+            works.values().flat_map(|work| &work.write.seen).map(|(_, id, position)| (*id, *position)).collect();
+        let found = self.store.seen(&wanted).await.map_err(unavailable)?;
+        for ((place, (_, id)), found) in places.into_iter().zip(wanted).zip(found) {
+            let positions = [seen[place], found, here.get(&id).copied()];
+            seen[place] = positions.into_iter().flatten().min();
+        }
         Ok(seen)
     }
 
@@ -454,12 +456,17 @@ fn committed_note(epoch: u16, partition: u32) -> String {
     format!("committed.{epoch}.{partition}")
 }
 
-/// Under which id the store's table of seen events knows an event.
-fn seen_id(event: &CanonicalEvent) -> EventId {
-    match Evidence::of(event, 0, 0) {
-        None => event.event_id,
-        Some(row) => trimmed_id(&row.event_id, row.rules),
+/// Under which ids the store's table of seen events may know an event, where the recipient's rows do not.
+fn seen_ids(event: &CanonicalEvent, rows: &[Evidence]) -> Vec<EventId> {
+    let Some(row) = Evidence::of(event, 0, 0) else { return vec![event.event_id] };
+    // Trimmed is only what something newer overrides, or what lay below an erasure.
+    let may_go = |known: &Evidence| known.kind == Kind::Erased || known.effective_at() >= row.effective_at();
+    if !rows.iter().any(may_go) || rows.iter().any(|known| known.row_key() == row.row_key()) {
+        return Vec::new();
     }
+    // In its own revision of the rules, or in a later one.
+    let revisions = row.rules..=RULES_REVISION.max(row.rules);
+    revisions.take(REVISIONS_MAX).map(|rules| trimmed_id(&row.event_id, rules)).collect()
 }
 
 /// Under which id a trimmed row is known there: a newer revision of the rules is another row.

@@ -31,10 +31,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 )]
 struct Cli {
     /// Configuration file (TOML). Environment variables QUELL__section__key override it.
-    #[arg(long, short, global = true, env = "QUELL_CONFIG", value_name = "FILE")]
+    #[arg(long, short, global = true, env = "QUELL_CONFIG", value_name = "FILE", help_heading = "General")]
     config: Option<PathBuf>,
     /// How answers are written: text for people, json for programs
-    #[arg(long, short, global = true, value_enum, default_value_t, env = "QUELL_OUTPUT", value_name = "FORM")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "QUELL_OUTPUT",
+        value_name = "FORM",
+        hide_possible_values = true,
+        help_heading = "General"
+    )]
     output: Output,
     #[command(subcommand)]
     command: Command,

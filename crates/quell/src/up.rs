@@ -186,7 +186,9 @@ fn start_stages(config: &Config, engine: &Engine) -> anyhow::Result<Vec<Running>
     let session = engine.log.session("normalizer", topics::RAW, &partitions)?;
     let observer = Arc::new(runners.of("normalizer"));
     let stage = Normalizer::new(counts.clone());
-    let handle = spawn_runner("normalizer", session, stage, limits, token.clone(), observer)?;
+    // A webhook holds up to hundreds of events: smaller batches, or one commit would hold up every webhook's own.
+    let raw_limits = PollLimits { bytes_max: RAW_BYTES_MAX, ..limits };
+    let handle = spawn_runner("normalizer", session, stage, raw_limits, token.clone(), observer)?;
     running.push(("normalizer".to_owned(), tokio::spawn(handle.ended())));
 
     for worker in 0..config.engine.suppressor_workers {
@@ -251,6 +253,8 @@ impl Engine {
     }
 }
 
+/// Bytes of raw webhooks in one batch of the normalizer: some thousands of events.
+const RAW_BYTES_MAX: usize = 512 * 1_024;
 const TICK: Duration = Duration::from_secs(1);
 const RETENTION_EVERY: u64 = 60;
 /// Longer than any provider goes on repeating a webhook.

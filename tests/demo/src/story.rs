@@ -156,7 +156,7 @@ impl Story {
         self.arrivals.len() - self.people.len()
     }
 
-    /// Whether a message to this address (in lower case) would bounce or be complained about.
+    /// Whether this address (in lower case) is dead though nobody has told.
     pub(crate) fn is_unknown_dead(&self, address: &str) -> bool {
         self.unknown_dead.contains(address)
     }

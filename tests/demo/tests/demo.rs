@@ -1,5 +1,7 @@
 //! The demo itself, from its command line to its exit code, against the `quell` of the same build.
 
+#![expect(clippy::unwrap_used, reason = "tests: whatever fails ends them")]
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,

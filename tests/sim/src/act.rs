@@ -3,7 +3,7 @@
 use crate::{scenario::Scenario, world::pick};
 use domain::{
     Attribution, CanonicalEvent, Channel, EventId, Failure, FailureClass, Kind, Recipient, RecipientKey, Scope, Tenant,
-    Timestamp,
+    Timestamp, event::RULES_REVISION,
 };
 use event_log::{Record, memory::SplitMix64};
 use schemas::{
@@ -110,7 +110,7 @@ impl Outside {
         if !self.facts.is_empty() && random.below(4) == 0 {
             let mut again = pick(random, &self.facts).clone();
             let is_bounce = matches!(again.kind, Kind::BouncedHard | Kind::BouncedSoft);
-            if self.corrects && !self.is_raw && is_bounce && again.rules < 3 && random.below(2) == 0 {
+            if self.corrects && !self.is_raw && is_bounce && again.rules < RULES_REVISION && random.below(2) == 0 {
                 again.rules += 1;
                 again.kind = pick(random, &[Kind::BouncedHard, Kind::BouncedSoft]).to_owned();
                 again.attribution = pick(random, &[Attribution::Recipient, Attribution::Sender]).to_owned();
@@ -134,7 +134,8 @@ impl Outside {
             scope: scoped.then(|| if random.below(3) == 0 { Scope::category("news") } else { Scope::Marketing }),
             attribution: if random.below(5) == 0 { Attribution::Sender } else { Attribution::Recipient },
             is_machine: random.below(4) == 0,
-            rules: 1,
+            // What this build read is of its own revision; what is to be corrected, of the one before.
+            rules: if self.corrects && !self.is_raw { RULES_REVISION - 1 } else { RULES_REVISION },
         };
         self.facts.push(fact.clone());
         fact
@@ -143,7 +144,7 @@ impl Outside {
     fn event(&self, fact: &Fact, now: Timestamp) -> CanonicalEvent {
         let key = recipient(fact.recipient);
         let is_bounce = matches!(fact.kind, Kind::BouncedHard | Kind::BouncedSoft);
-        let class = if fact.id % 4 == 0 { FailureClass::Undetermined } else { FailureClass::MailboxFull };
+        let class = if fact.id.is_multiple_of(4) { FailureClass::Undetermined } else { FailureClass::MailboxFull };
         CanonicalEvent {
             event_id: EventId::derive(&["sim", &fact.id.to_string()]),
             tenant: key.tenant,
@@ -155,7 +156,7 @@ impl Outside {
             occurred_at: fact.occurred_at,
             received_at: now,
             rules: fact.rules,
-            provider: if fact.id % 2 == 0 { "sendgrid" } else { "postmark" }.to_owned(),
+            provider: if fact.id.is_multiple_of(2) { "sendgrid" } else { "postmark" }.to_owned(),
             source: "default".to_owned(),
             message_id: Some(format!("m-{}", fact.id % 5)),
             campaign: None,
@@ -163,7 +164,7 @@ impl Outside {
             failure: is_bounce.then(|| failure(fact.attribution, class)),
             scope: fact.scope.clone(),
             machine: fact.is_machine && matches!(fact.kind, Kind::Opened | Kind::Clicked),
-            echo: fact.id % 23 == 0,
+            echo: fact.id.is_multiple_of(23),
             metadata: BTreeMap::new(),
             receipt_id: "direct".to_owned(),
         }

@@ -23,8 +23,6 @@ pub enum Bug {
     None,
     /// R1: evidence is a register for each kind that the last to arrive overwrites.
     R1Register,
-    /// R1: rows are keyed by their arrival, so that what is told twice counts twice.
-    R1Counter,
     /// R2: what is stored counts as known, wherever it lies.
     R2StoredIsKnown,
     /// R2: what is in force is written without its position, so that the last to write wins.
@@ -55,9 +53,8 @@ pub enum Bug {
 
 impl Bug {
     /// Every breach.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::R1Register,
-        Self::R1Counter,
         Self::R2StoredIsKnown,
         Self::R2Unfenced,
         Self::R3SameEpoch,
@@ -75,14 +72,19 @@ impl Bug {
     /// Turns on what the breach needs in order to show. The same world without the breach is the control.
     pub(crate) fn prepare(self, scenario: &mut Scenario) {
         match self {
-            Self::None | Self::R1Register | Self::R1Counter | Self::R6TrimsOverrides => {}
+            Self::None | Self::R1Register | Self::R6TrimsOverrides => {}
             Self::R2StoredIsKnown => (scenario.crashes, scenario.log_faults) = (true, true),
             Self::R2Unfenced | Self::R8CacheKept => {
                 (scenario.zombies, scenario.log_faults) = (true, true);
             }
-            Self::R3SameEpoch | Self::R4FromZero | Self::GroupLost => {
+            Self::R3SameEpoch | Self::R4FromZero => {
                 scenario.erasures = false;
                 scenario.new_logs = 1;
+            }
+            // The store learns of a first commit just after it; nothing is to come between.
+            Self::GroupLost => {
+                (scenario.erasures, scenario.new_logs) = (false, 1);
+                (scenario.crashes, scenario.log_faults, scenario.store_faults) = (false, false, false);
             }
             Self::R4NoWindow => (scenario.sync_window, scenario.n_partitions) = (6, 1),
             Self::R5DueAtOnce | Self::R7WallClock | Self::R7ExpiredIdFromScan => {
@@ -205,12 +207,6 @@ impl Store for Plant {
         for write in &mut writes {
             write.trimmed.extend(self.deletes(write).await?);
             match self.bug {
-                Bug::R1Counter => {
-                    for row in &mut write.rows {
-                        row.event_id = EventId::derive(&[&row.event_id.to_string(), &row.position.to_string()]);
-                        row.occurred_at = row.received_at;
-                    }
-                }
                 Bug::R2Unfenced => {
                     in_force.extend(write.in_force.clone().map(|row| (write.key.to_log_key(), row)));
                 }

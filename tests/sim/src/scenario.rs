@@ -84,6 +84,12 @@ impl Scenario {
         scenario
     }
 
+    /// The same world with nothing broken.
+    #[must_use]
+    pub fn control(&self) -> Self {
+        Self { bug: Bug::None, ..self.clone() }
+    }
+
     pub(crate) fn rates(&self) -> Rates {
         if !self.log_faults {
             return Rates { cut: 300, marker: 100, ..Rates::default() };

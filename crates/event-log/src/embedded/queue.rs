@@ -115,17 +115,14 @@ impl Queue {
         if let Some(error) = &state.closed {
             return Err(error.clone());
         }
-        if matches!(request, Request::Append { .. }) {
-            let n_records = state.n_records + request.n_records();
+        if let Request::Append { put, .. } = &request {
+            let (n_records, n_bytes) = (state.n_records + 1, state.n_bytes + put.encoded.len());
             // One record always fits an empty queue.
-            let n_bytes = if state.n_records == 0 { 0 } else { state.n_bytes + request.n_bytes() };
-            if n_records > self.limits.queue_records_max || n_bytes > self.limits.queue_bytes_max {
+            let is_full = n_records > self.limits.queue_records_max || n_bytes > self.limits.queue_bytes_max;
+            if is_full && state.n_records > 0 {
                 return Err(AppendError::Busy);
             }
-        }
-        if matches!(request, Request::Append { .. }) {
-            state.n_records += request.n_records();
-            state.n_bytes += request.n_bytes();
+            (state.n_records, state.n_bytes) = (n_records, n_bytes);
         }
         state.waiting.push_back(request);
         let was_empty = state.waiting.len() == 1;

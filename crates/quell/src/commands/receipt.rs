@@ -12,7 +12,7 @@ use std::fmt::{self, Write as _};
 /// Arguments of `receipt`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 found, 1 there is no such receipt (any more), 2 it could not be found out\n\n\
-    Example:\n  quell receipt 0-3-1842-8c1f…")]
+    Example:\n  quell receipt r0.3.1729.01jd5xg6z5c9xq6s3r9f0k2m4t")]
 pub(crate) struct Receipt {
     /// The receipt id that the webhook was answered with
     id: String,

@@ -1,5 +1,7 @@
 //! The binary's commands against an instance of its own, end to end: what they print and how they exit.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod answers;
 mod instance;
 mod lists;

@@ -91,7 +91,7 @@ struct Refused {
 struct Ways {
     sender: Option<Sender>,
     api: Api,
-    by: String,
+    by: Option<String>,
     dry_run: bool,
     events: Vec<Value>,
     acts: Vec<Act>,
@@ -107,12 +107,17 @@ impl Import {
         let sender = if self.by_hand || self.dry_run {
             None
         } else {
-            Some(Sender::new(&Config::load(config)?, &self.source, self.gateway.as_deref())?)
+            Some(Sender::new(
+                &Config::load(config)?,
+                &self.source,
+                self.api.tenant.as_deref(),
+                self.gateway.as_deref(),
+            )?)
         };
         let mut ways = Ways {
             sender,
             api: self.api.connect()?,
-            by: actor(self.by.clone())?,
+            by: self.by.clone(),
             dry_run: self.dry_run,
             events: Vec::new(),
             acts: Vec::new(),
@@ -187,6 +192,7 @@ impl Ways {
 
     /// Acts that agree in all but the recipient share a call.
     async fn act(&self, mut acts: Vec<Act>) -> anyhow::Result<()> {
+        let by = actor(self.by.clone())?;
         acts.sort();
         let same =
             |a: &Act, b: &Act| (&a.scope, &a.note, a.until, a.channel) == (&b.scope, &b.note, b.until, b.channel);
@@ -194,7 +200,7 @@ impl Ways {
             let Some(first) = group.first() else { continue };
             let recipients: Vec<&str> = group.iter().map(|act| act.recipient.as_str()).collect();
             let mut body = json!({
-                "recipients": recipients, "scope": first.scope, "note": first.note, "channel": first.channel, "by": self.by,
+                "recipients": recipients, "scope": first.scope, "note": first.note, "channel": first.channel, "by": by,
             });
             if let Some(until) = first.until {
                 body["until"] = until.to_string().into();

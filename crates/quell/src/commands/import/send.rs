@@ -26,7 +26,12 @@ pub(super) struct Sender {
 
 impl Sender {
     /// For a source in the configuration; the gateway is where the configuration has it, or where it is said to be.
-    pub(super) fn new(config: &Config, source: &str, gateway: Option<&str>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        config: &Config,
+        source: &str,
+        tenant: Option<&str>,
+        gateway: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let found = config.sources.iter().find(|known| known.provider == "generic" && known.name == source);
         let Some(found) = found else {
             bail!(
@@ -35,6 +40,12 @@ impl Sender {
                  quell anew; or say --by-hand to take every row as an act by hand"
             );
         };
+        if let Some(tenant) = tenant.filter(|tenant| *tenant != found.tenant.as_str()) {
+            bail!(
+                "the source generic/{source} is tenant {}'s, not {tenant}'s: name another --source",
+                found.tenant.as_str()
+            );
+        }
         let base = gateway.map_or_else(|| own_gateway(config), |url| url.trim_end_matches('/').to_owned());
         let options = HttpClientOptions { allow_private: true, ..HttpClientOptions::default() };
         let url = format!("{base}/webhooks/generic/{source}");
@@ -142,7 +153,7 @@ mod tests {
     #[test]
     fn what_is_sent_proves_itself() {
         let empty: Config = service::config::parse("test", "", []).unwrap();
-        let refused = Sender::new(&empty, "default", None).unwrap_err().to_string();
+        let refused = Sender::new(&empty, "default", None, None).unwrap_err().to_string();
         assert!(refused.contains("generic/default") && refused.contains("--by-hand"), "{refused}");
 
         let folder = tempfile::tempdir().unwrap();
@@ -154,7 +165,8 @@ mod tests {
             secret.display()
         );
         let config: Config = service::config::parse("test", &text, []).unwrap();
-        let sender = Sender::new(&config, "lists", None).unwrap();
+        assert!(Sender::new(&config, "lists", Some("acme"), None).is_err());
+        let sender = Sender::new(&config, "lists", Some("default"), None).unwrap();
         assert_eq!(sender.url, "http://127.0.0.1:8080/webhooks/generic/lists");
         let body = br#"[{"kind":"complaint"}]"#;
         let headers = proofs(&sender.source, "import_1", 1_700_000_000, body).unwrap();

@@ -39,7 +39,7 @@ impl Event {
     /// The event with this number: about one in twenty is an earlier one again.
     pub(crate) fn numbered(number: u64) -> Self {
         let dice = scatter(number);
-        if dice % DUPLICATE_EVERY == 0 && number > 0 {
+        if dice.is_multiple_of(DUPLICATE_EVERY) && number > 0 {
             let back = 1 + (dice >> 32) % number.min(10_000);
             return Self::numbered(number - back);
         }
@@ -99,7 +99,7 @@ impl Event {
     /// What a provider with one event a webhook would be told of; for bodies made elsewhere.
     pub(crate) fn told(self, address: &str) -> testkit::payloads::Told<'_> {
         let what =
-            if self.dice % 10 == 0 { testkit::payloads::What::HardBounce } else { testkit::payloads::What::Delivered };
+            if self.dice.is_multiple_of(10) { testkit::payloads::What::HardBounce } else { testkit::payloads::What::Delivered };
         testkit::payloads::Told { what, address, unix: self.seconds(), number: self.number }
     }
 

@@ -93,7 +93,8 @@ pub struct Write {
     pub history: History,
     /// What is in force now; `None` where no row of evidence was added.
     pub in_force: Option<InForce>,
-    /// Events that are no evidence, with the position that first brought them: for dedupe.
+    /// Events of which no row is kept, with the position that first brought them: for dedupe. Written before `trimmed` is
+    /// deleted, so that a duplicate always finds one or the other.
     pub seen: Vec<(Timestamp, EventId, u64)>,
     /// Entries of message timelines.
     pub messages: Vec<MessageEntry>,
@@ -133,7 +134,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The histories of recipients, in the order asked; empty where nothing is known.
     async fn load(&self, keys: &[RecipientKey]) -> Result<Vec<History>, StoreError>;
 
-    /// The positions that first brought events which are no evidence, in the order asked.
+    /// The positions that first brought events of which no row is kept (no evidence, or trimmed), in the order asked.
     async fn seen(&self, events: &[(Timestamp, EventId)]) -> Result<Vec<Option<u64>>, StoreError>;
 
     /// Applies a batch's writes, then moves the partition's applied position up to `applied`.

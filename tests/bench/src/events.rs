@@ -98,8 +98,11 @@ impl Event {
 
     /// What a provider with one event a webhook would be told of; for bodies made elsewhere.
     pub(crate) fn told(self, address: &str) -> testkit::payloads::Told<'_> {
-        let what =
-            if self.dice.is_multiple_of(10) { testkit::payloads::What::HardBounce } else { testkit::payloads::What::Delivered };
+        let what = if self.dice.is_multiple_of(10) {
+            testkit::payloads::What::HardBounce
+        } else {
+            testkit::payloads::What::Delivered
+        };
         testkit::payloads::Told { what, address, unix: self.seconds(), number: self.number }
     }
 

@@ -190,6 +190,6 @@ fn farewell(story: &Story, addresses: &Addresses, quell: &Quell) -> String {
          metrics     http://{admin}/metrics\n\nThree commands to try, in another terminal:\n  \
          {quell} why {bounced} --api http://{lookup}\n  \
          {quell} check {bounced} {unknown} --api http://{lookup}\n  \
-         {quell} release {bounced} --note 'the mailbox is back' --api http://{lookup}\n\nCtrl-C ends it.\n"
+         {quell} release {bounced} --by visitor --note 'the mailbox is back' --api http://{lookup}\n\nCtrl-C ends it.\n"
     )
 }

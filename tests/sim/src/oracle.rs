@@ -25,6 +25,8 @@ pub(crate) const PARTITIONS: u32 = 2;
 pub(crate) struct Judge<'a> {
     pub(crate) logs: &'a [MemoryLog],
     pub(crate) n_partitions: u32,
+    /// The suppressors' group as it is called now.
+    pub(crate) group: &'a str,
 }
 
 impl Judge<'_> {
@@ -50,7 +52,7 @@ impl Judge<'_> {
     pub(crate) fn fold(&self) -> Result<Fold, Red> {
         let mut fold = Fold::new();
         for log in self.logs {
-            for consumed in self.committed(log, SUPPRESSORS, topics::EVENTS, self.n_partitions) {
+            for consumed in self.committed(log, self.group, topics::EVENTS, self.n_partitions) {
                 fold.take(&consumed)?;
             }
         }

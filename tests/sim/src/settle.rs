@@ -4,7 +4,7 @@ use crate::{
     Invariant, Red,
     act::DAY,
     fold::Fold,
-    oracle::{NORMALIZERS, PARTITIONS, SUPPRESSORS},
+    oracle::{NORMALIZERS, PARTITIONS},
     worker::Worker,
     world::{JobKind, World},
 };
@@ -132,7 +132,7 @@ impl World {
             log.records(topic, partition).last().is_none_or(|last| last.position.offset < done)
         };
         let raw = !self.scenario.raw || (0..PARTITIONS).all(|partition| is_done(NORMALIZERS, topics::RAW, partition));
-        raw && (0..self.scenario.n_partitions).all(|partition| is_done(SUPPRESSORS, topics::EVENTS, partition))
+        raw && (0..self.scenario.n_partitions).all(|partition| is_done(&self.group, topics::EVENTS, partition))
     }
 
     fn run_job(&mut self, kind: JobKind) -> Result<(), Red> {

@@ -127,7 +127,7 @@ secrets = ["env:E2E_GENERIC"]
     /// SIGTERM, and its exit status.
     pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
         let mut child = self.child.take().expect("it runs");
-        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &child.id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -TERM");
         child.wait().expect("it ends")
     }

@@ -16,6 +16,7 @@ const CONTROLS: u64 = 60;
 /// started again (78, 147, 101, 495, 729); policies were forgotten at a rewind (650); a policy that reached only some
 /// partitions shared its version with the next (144, 159, 491); a duplicate of a trimmed row counted as news (8, 465,
 /// 662); evidence below an erasure trimmed what came after it (970, 333, 1250, 2541, 2596, 2809).
+/// A seed's world changes with the generator, so each of these only recalls its bug until then.
 const REGRESSIONS: [u64; 20] =
     [8, 78, 101, 144, 147, 159, 333, 465, 491, 495, 525, 650, 662, 729, 970, 1_250, 2_541, 2_596, 2_809, 3_032];
 
@@ -28,10 +29,9 @@ fn green(seeds: impl Iterator<Item = u64>) -> Seen {
     let (mut seen, mut count) = (Seen::default(), 0);
     for seed in seeds {
         let scenario = Scenario::drawn(seed);
-        match simulate(&scenario) {
-            Ok(one) => seen += one,
-            Err(_) => panic!("{}", explain(&scenario)),
-        }
+        let result = simulate(&scenario);
+        assert!(result.is_ok(), "{}", explain(&scenario));
+        seen += result.unwrap_or_default();
         count += 1;
     }
     println!("{count} seeds are green: {seen:?}");
@@ -53,8 +53,8 @@ fn turns_red(bug: Bug) {
             break;
         }
     }
-    let Some((seed, red)) = first else { panic!("{bug:?} is green for {PLANTED_MAX} seeds") };
-    println!("{bug:?} is red at seed {seed}: {:?}", red.invariant);
+    assert!(first.is_some(), "{bug:?} is green for {PLANTED_MAX} seeds");
+    println!("{bug:?} turned red at first with {first:?}");
 }
 
 #[test]

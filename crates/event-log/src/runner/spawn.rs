@@ -62,6 +62,7 @@ where
     let (answer, ended) = oneshot::channel();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let stage_name = stage.name();
+        give_way(stage_name);
         let runner = Runner::new(session, stage, RunnerOptions::new(limits));
         let run = catch_unwind(AssertUnwindSafe(|| run(runner, &shutdown, &*observer)));
         let result = run.unwrap_or_else(|panic| Err(Fatal::Panicked(message(&*panic))));
@@ -78,6 +79,16 @@ where
         drop(answer.send(result));
     })?;
     Ok(RunnerHandle { thread, ended })
+}
+
+/// How much a stage's thread gives way to the threads that answer requests, in the system's steps of niceness.
+const NICENESS: i32 = 10;
+
+/// On full cores a provider's webhook is answered first and processed a little later. On Linux niceness is a thread's own.
+fn give_way(stage: &str) {
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::debug!(stage, %error, "cannot lower the thread's priority");
+    }
 }
 
 fn run<S: Session, T: Stage>(

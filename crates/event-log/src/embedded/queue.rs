@@ -187,3 +187,44 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(bytes: usize) -> Put {
+        Put { topic: 0, partition: 0, encoded: vec![0; bytes], key: None, tombstone_ms: None }
+    }
+
+    fn append(queue: &Queue, bytes: usize) -> Result<(), AppendError> {
+        queue.push(Request::Append { put: put(bytes), answer: oneshot::channel().0 })
+    }
+
+    fn queue() -> Queue {
+        Queue::new(Limits { queue_records_max: 3, queue_bytes_max: 100, ..Limits::default() })
+    }
+
+    #[test]
+    fn a_stages_commit_makes_no_webhook_wait_outside() {
+        let queue = queue();
+        let answer = mpsc::sync_channel(1).0;
+        let puts = (0..50).map(|_| put(1_000)).collect();
+        queue.push(Request::Commit { puts, offsets: Vec::new(), answer }).unwrap();
+        assert_eq!(append(&queue, 10), Ok(()));
+        assert_eq!(queue.n_waiting(), 1);
+    }
+
+    #[test]
+    fn appends_are_bounded_in_records_and_bytes_and_room_comes_back() {
+        let queue = queue();
+        assert_eq!(append(&queue, 1_000), Ok(()), "one record always fits an empty queue");
+        assert_eq!(append(&queue, 1), Err(AppendError::Busy), "bytes");
+        assert_eq!(queue.take().map(|group| group.len()), Some(1));
+        for _ in 0..3 {
+            assert_eq!(append(&queue, 1), Ok(()));
+        }
+        assert_eq!(append(&queue, 1), Err(AppendError::Busy), "records");
+        assert_eq!(queue.take().map(|group| group.len()), Some(3));
+        assert_eq!((append(&queue, 1), queue.n_waiting()), (Ok(()), 1));
+    }
+}

@@ -9,8 +9,8 @@
 
 use crate::{
     Lane,
-    caller::Halt,
     plan::{Plan, Target},
+    status::Halt,
 };
 use domain::{Channel, RecipientKey, Scope};
 use event_log::{Browse, BrowseError, Consumed};

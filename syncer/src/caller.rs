@@ -4,7 +4,11 @@
 //! is made. A removal is read back first, because the recipient may have opted out at the provider in between, and a
 //! second removal would undo that.
 
-use crate::{Account, ApiError, Metrics, ProviderApi, lane::LaneStatus, pace::Pace};
+use crate::{
+    Account, ApiError, Metrics, ProviderApi,
+    pace::Pace,
+    status::{Halt, LaneStatus},
+};
 use domain::{EventId, Timestamp};
 use providers::suppression_api::{Action, Answered, ApiAnswer, ApiRequest, Edit, ItemResult, budget};
 use service::Clock;
@@ -33,20 +37,6 @@ pub(crate) struct Item<'a> {
     pub(crate) delta_id: EventId,
     /// The address.
     pub(crate) address: &'a str,
-}
-
-/// Why a lane stands still. Nothing is lost: its positions wait.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Halt {
-    /// The provider cannot be reached, fails, or asks to wait.
-    #[error("{0}")]
-    Away(String),
-    /// The provider refuses the account as configured.
-    #[error("the provider refuses this account: {0}; check its credential, domain and stream")]
-    Blocked(String),
-    /// The lane was told to stop.
-    #[error("stopping")]
-    Stopped,
 }
 
 /// What a call came to, once it was worth no more repeating.

@@ -2,10 +2,11 @@
 
 use crate::{
     Account, Metrics, ProviderApi,
-    caller::{Caller, Halt, Item},
+    caller::{Caller, Item},
     outcome::{self, Ending, Settled},
     plan::{Plan, Step, plan},
     removed::Removed,
+    status::{Halt, LaneStatus},
 };
 use async_trait::async_trait;
 use domain::{Delta, EventId, RecipientKey};
@@ -15,53 +16,13 @@ use schemas::{decode, wire::DeltaRecord};
 use service::Clock;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
-use tokio::sync::watch;
 
 /// Bounds of one poll of a lane: enough to fill a provider's largest call, little enough to be done with in minutes even if
 /// every delta is a call of its own.
 pub const LIMITS: Limits = Limits { records_max: 1_000, bytes_max: 4 * 1024 * 1024, wait: Duration::from_millis(200) };
-
-/// How a lane fares, for readiness and for stopping it. Clones speak of the same lane.
-#[derive(Debug, Clone)]
-pub struct LaneStatus {
-    trouble: Arc<Mutex<Option<Halt>>>,
-    stop: watch::Sender<bool>,
-}
-
-impl LaneStatus {
-    fn new() -> Self {
-        Self { trouble: Arc::default(), stop: watch::Sender::new(false) }
-    }
-
-    /// Why the lane stands still; `None` while it runs.
-    pub fn trouble(&self) -> Option<Halt> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Ends the lane's waits, so that a shutdown does not sit them out. A call in flight is finished.
-    pub fn stop(&self) {
-        self.stop.send_replace(true);
-    }
-
-    pub(crate) async fn stopped(&self) {
-        let mut stop = self.stop.subscribe();
-        if stop.wait_for(|stop| *stop).await.is_err() {
-            // The sender is part of `self`: it cannot be gone.
-            std::future::pending::<()>().await;
-        }
-    }
-
-    pub(crate) fn set_running(&self) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn set_trouble(&self, halt: &Halt) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(halt.clone());
-    }
-}
 
 /// What was done for a recipient since the last commit, under which delta.
 #[derive(Debug)]

@@ -18,10 +18,11 @@ mod outcome;
 mod pace;
 pub mod plan;
 mod removed;
+mod status;
 
 pub use account::{Account, AccountConfig, AccountError, RateLimit};
 pub use api::{ApiError, HttpApi, ProviderApi};
 pub use bootstrap::{Bootstrap, BootstrapError};
-pub use caller::Halt;
-pub use lane::{LIMITS, Lane, LaneStatus};
+pub use lane::{LIMITS, Lane};
 pub use metrics::Metrics;
+pub use status::{Halt, LaneStatus};

@@ -1,18 +1,21 @@
 //! The stage: events in, deltas out, by rules R1, R2, R4, R6, R8 and R9.
 
+mod policies;
+mod records;
+
 use crate::{
     evidence::{Engagement, Evidence, History},
-    policy::{BUILT_IN_VERSION, Ends, Policy, decide, policy_version, trimmable},
+    policy::{BUILT_IN_VERSION, Policy, decide, policy_version, trimmable},
     store::{Due, InForce, MessageEntry, PolicyRow, Store, StoreError, Write},
 };
 use async_trait::async_trait;
 use domain::{CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Timestamp, Trigger, event::RULES_REVISION};
-use event_log::{
-    Batch, Consumed, Fate, Header, Output, Outputs, Position, Record, Stage, StageError, Verdict, session::Assigned,
-};
+use event_log::{Batch, Consumed, Fate, Output, Outputs, Position, Stage, StageError, Verdict, session::Assigned};
+use policies::Policies;
+use records::{Read, dead_letter, output, read};
 use schemas::{
-    codec, decode, encode, headers, topics,
-    wire::{DeadLetter, DeltaRecord, EventRecord, PolicyApplied, StateRecord},
+    encode, topics,
+    wire::{DeltaRecord, PolicyApplied, StateRecord},
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -42,36 +45,6 @@ impl SuppressorMetrics for NoMetrics {
     fn delta(&self, _delta: &Delta) {}
 }
 
-/// The policies that hold, by version, and since which position each partition has which.
-#[derive(Debug, Default)]
-struct Policies {
-    by_version: HashMap<u32, Arc<Policy>>,
-    since: HashMap<u32, BTreeMap<u64, u32>>,
-}
-
-impl Policies {
-    /// The version in force in a partition at a position.
-    fn at(&self, partition: u32, position: u64) -> u32 {
-        let since = self.since.get(&partition);
-        since.and_then(|since| since.range(..position).next_back()).map_or(BUILT_IN_VERSION, |(_, version)| *version)
-    }
-
-    fn get(&self, version: u32) -> Option<Arc<Policy>> {
-        self.by_version.get(&version).map(Arc::clone)
-    }
-
-    /// Whether a delivery heals soft failures under every policy known here, so that healed ones may be trimmed.
-    fn heal(&self) -> bool {
-        let mut rules = self.by_version.values().flat_map(|policy| &policy.rules);
-        rules.all(|rule| rule.kind != Kind::BouncedSoft || rule.ends == Ends::Window)
-    }
-
-    fn add(&mut self, partition: u32, position: u64, policy: Arc<Policy>) {
-        self.since.entry(partition).or_default().insert(position, policy.version);
-        self.by_version.insert(policy.version, policy);
-    }
-}
-
 /// The stage. One for each worker; its caches belong to one assignment (R8).
 #[derive(Debug)]
 pub struct Suppressor<S> {
@@ -80,13 +53,6 @@ pub struct Suppressor<S> {
     /// Epochs and partitions of which the store knows that something was committed.
     noted: HashSet<(u16, u32)>,
     metrics: Arc<dyn SuppressorMetrics>,
-}
-
-/// A record of the events topic, read.
-enum Read {
-    Event(Box<CanonicalEvent>),
-    Policy(Arc<Policy>, Box<PolicyApplied>),
-    Bad(&'static str, String),
 }
 
 /// What one batch does to one recipient, while it is being worked out.
@@ -515,75 +481,6 @@ fn note_message(event: &CanonicalEvent, number: u64, work: &mut Work) {
         receipt_id: event.receipt_id.clone(),
         position: number,
     });
-}
-
-fn read(consumed: &Consumed) -> Read {
-    let Some(value) = &consumed.record.value else {
-        return Read::Bad("no_value", "an event has a value".to_owned());
-    };
-    let policy_id = <PolicyApplied as schemas::Wire>::codec().id;
-    if codec::schema_id(value).is_ok_and(|id| id == policy_id) {
-        return match decode::<PolicyApplied>(value) {
-            Ok(record) => match Policy::parse(u32::try_from(record.version).unwrap_or(0), &record.document) {
-                Ok(policy) => Read::Policy(Arc::new(policy), Box::new(record)),
-                Err(error) => Read::Bad("bad_policy", error.to_string()),
-            },
-            Err(error) => Read::Bad("undecodable", error.to_string()),
-        };
-    }
-    let event = match decode::<EventRecord>(value) {
-        Ok(event) => event,
-        Err(error) => return Read::Bad("undecodable", error.to_string()),
-    };
-    match CanonicalEvent::try_from(event) {
-        Ok(event)
-            if event.kind == Kind::Reconsidered && !event.metadata.contains_key(crate::evidence::inner::POLICY) =>
-        {
-            Read::Bad("no_policy", "a reconsidered event names the policy it brings".to_owned())
-        }
-        Ok(event) => Read::Event(Box::new(event)),
-        Err(error) => Read::Bad("unreadable", error.to_string()),
-    }
-}
-
-fn output(topic: &str, consumed: &Consumed, key: String, value: Option<bytes::Bytes>) -> Output {
-    let record = Record {
-        key: Some(key.into()),
-        value,
-        headers: consumed.record.headers.clone(),
-        timestamp_ms: consumed.record.timestamp_ms,
-    };
-    Output { topic: topic.into(), partition: None, record }
-}
-
-fn dead_letter(consumed: &Consumed, reason: &'static str, detail: String) -> Result<Verdict, StageError> {
-    let text = |header: &Header| (header.name.to_string(), String::from_utf8_lossy(&header.value).into_owned());
-    let headers: BTreeMap<String, String> = consumed.record.headers.iter().map(text).collect();
-    let letter = DeadLetter {
-        stage: "suppressor".to_owned(),
-        reason: reason.to_owned(),
-        detail: detail.chars().take(512).collect(),
-        topic: consumed.topic.to_string(),
-        partition: i32::try_from(consumed.position.partition).unwrap_or(-1),
-        offset: i64::try_from(consumed.position.number()).unwrap_or(-1),
-        element: None,
-        attempt: 1,
-        receipt_id: headers.get(headers::RECEIPT_ID).cloned().unwrap_or_default(),
-        provider: String::new(),
-        tenant: String::new(),
-        key: consumed.record.key.as_ref().map(|key| key.to_vec()),
-        value: consumed.record.value.as_ref().map(|value| value.to_vec()),
-        headers,
-        dead_at: consumed.record.timestamp_ms.saturating_mul(1_000),
-    };
-    let record = Record {
-        key: consumed.record.key.clone(),
-        value: Some(encode(&letter).map_err(broken)?),
-        headers: consumed.record.headers.clone(),
-        timestamp_ms: consumed.record.timestamp_ms,
-    };
-    let output = Output { topic: topics::DEAD_LETTER.into(), partition: None, record };
-    Ok(Verdict { fate: Fate::Dead(reason), outputs: vec![output] })
 }
 
 fn unavailable(error: StoreError) -> StageError {

@@ -1,0 +1,87 @@
+//! Records in and out of the stage.
+
+use super::broken;
+use crate::policy::Policy;
+use domain::{CanonicalEvent, Kind};
+use event_log::{Consumed, Fate, Header, Output, Record, StageError, Verdict};
+use schemas::{
+    codec, decode, encode, headers, topics,
+    wire::{DeadLetter, EventRecord, PolicyApplied},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A record of the events topic, read.
+pub(super) enum Read {
+    Event(Box<CanonicalEvent>),
+    Policy(Arc<Policy>, Box<PolicyApplied>),
+    Bad(&'static str, String),
+}
+
+pub(super) fn read(consumed: &Consumed) -> Read {
+    let Some(value) = &consumed.record.value else {
+        return Read::Bad("no_value", "an event has a value".to_owned());
+    };
+    let policy_id = <PolicyApplied as schemas::Wire>::codec().id;
+    if codec::schema_id(value).is_ok_and(|id| id == policy_id) {
+        return match decode::<PolicyApplied>(value) {
+            Ok(record) => match Policy::parse(u32::try_from(record.version).unwrap_or(0), &record.document) {
+                Ok(policy) => Read::Policy(Arc::new(policy), Box::new(record)),
+                Err(error) => Read::Bad("bad_policy", error.to_string()),
+            },
+            Err(error) => Read::Bad("undecodable", error.to_string()),
+        };
+    }
+    let event = match decode::<EventRecord>(value) {
+        Ok(event) => event,
+        Err(error) => return Read::Bad("undecodable", error.to_string()),
+    };
+    match CanonicalEvent::try_from(event) {
+        Ok(event)
+            if event.kind == Kind::Reconsidered && !event.metadata.contains_key(crate::evidence::inner::POLICY) =>
+        {
+            Read::Bad("no_policy", "a reconsidered event names the policy it brings".to_owned())
+        }
+        Ok(event) => Read::Event(Box::new(event)),
+        Err(error) => Read::Bad("unreadable", error.to_string()),
+    }
+}
+
+pub(super) fn output(topic: &str, consumed: &Consumed, key: String, value: Option<bytes::Bytes>) -> Output {
+    let record = Record {
+        key: Some(key.into()),
+        value,
+        headers: consumed.record.headers.clone(),
+        timestamp_ms: consumed.record.timestamp_ms,
+    };
+    Output { topic: topic.into(), partition: None, record }
+}
+
+pub(super) fn dead_letter(consumed: &Consumed, reason: &'static str, detail: String) -> Result<Verdict, StageError> {
+    let text = |header: &Header| (header.name.to_string(), String::from_utf8_lossy(&header.value).into_owned());
+    let headers: BTreeMap<String, String> = consumed.record.headers.iter().map(text).collect();
+    let letter = DeadLetter {
+        stage: "suppressor".to_owned(),
+        reason: reason.to_owned(),
+        detail: detail.chars().take(512).collect(),
+        topic: consumed.topic.to_string(),
+        partition: i32::try_from(consumed.position.partition).unwrap_or(-1),
+        offset: i64::try_from(consumed.position.number()).unwrap_or(-1),
+        element: None,
+        attempt: 1,
+        receipt_id: headers.get(headers::RECEIPT_ID).cloned().unwrap_or_default(),
+        provider: String::new(),
+        tenant: String::new(),
+        key: consumed.record.key.as_ref().map(|key| key.to_vec()),
+        value: consumed.record.value.as_ref().map(|value| value.to_vec()),
+        headers,
+        dead_at: consumed.record.timestamp_ms.saturating_mul(1_000),
+    };
+    let record = Record {
+        key: consumed.record.key.clone(),
+        value: Some(encode(&letter).map_err(broken)?),
+        headers: consumed.record.headers.clone(),
+        timestamp_ms: consumed.record.timestamp_ms,
+    };
+    let output = Output { topic: topics::DEAD_LETTER.into(), partition: None, record };
+    Ok(Verdict { fate: Fate::Dead(reason), outputs: vec![output] })
+}

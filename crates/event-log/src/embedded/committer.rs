@@ -48,7 +48,7 @@ struct Committer<'a> {
 }
 
 /// A record staged in the group; `None` once a newer one of its key is staged too.
-type Staged = Option<(usize, [u8; 12], Vec<u8>)>;
+type Staged = Option<(usize, Position, Vec<u8>)>;
 
 /// What the group writes, gathered so that no key is written twice in one batch: the order of two writes of one key in
 /// a batch is not defined.
@@ -162,7 +162,8 @@ impl<'a> Committer<'a> {
         *next += 1;
         codec::set_epoch(&mut encoded, self.epoch);
         let place = group.puts.len();
-        group.puts.push(Some((topic, keys::record(partition, offset), encoded)));
+        let position = Position { epoch: self.epoch, partition, offset };
+        group.puts.push(Some((topic, position, encoded)));
         let compacted = self.shared.topics[topic].compacted.as_ref();
         if let (Some(compacted), Some(key)) = (compacted, key) {
             let index = (topic, keys::newest(partition, &key));
@@ -171,7 +172,10 @@ impl<'a> Committer<'a> {
                 None => {
                     let before = compacted.newest.get(&index.1)?.and_then(|bytes| Newest::decode(&bytes));
                     if let Some(before) = before {
-                        batch.remove(&self.shared.topics[topic].records, keys::record(partition, before.offset));
+                        batch.remove(
+                            self.shared.topics[topic].records(partition),
+                            keys::record(partition, before.offset),
+                        );
                         if let Some(timestamp) = before.tombstone_ms {
                             batch.remove(&compacted.tombstones, keys::tombstone(timestamp, partition, before.offset));
                         }
@@ -180,7 +184,7 @@ impl<'a> Committer<'a> {
             }
             group.newest.insert(index, (Newest { offset, tombstone_ms }, place));
         }
-        Ok(Position { epoch: self.epoch, partition, offset })
+        Ok(position)
     }
 
     fn commit(&self, mut batch: OwnedWriteBatch, mut group: Group, removals: Vec<Removal>) -> Result<(), fjall::Error> {
@@ -189,9 +193,9 @@ impl<'a> Committer<'a> {
             self.remove(removal, &mut batch, &mut group)?;
         }
         let mut appended = vec![false; topics.len()];
-        for (topic, key, encoded) in group.puts.into_iter().flatten() {
+        for (topic, Position { partition, offset, .. }, encoded) in group.puts.into_iter().flatten() {
             appended[topic] = true;
-            batch.insert(&topics[topic].records, key, encoded);
+            batch.insert(topics[topic].records(partition), keys::record(partition, offset), encoded);
         }
         for ((topic, key), (newest, _)) in group.newest {
             let Some(compacted) = &topics[topic].compacted else { continue };
@@ -232,7 +236,7 @@ impl<'a> Committer<'a> {
     fn remove(&self, removal: Removal, batch: &mut OwnedWriteBatch, group: &mut Group) -> Result<(), fjall::Error> {
         match removal {
             Removal::Expired { topic, partition, offsets, to } => {
-                let records = &self.shared.topics[topic].records;
+                let records = self.shared.topics[topic].records(partition);
                 offsets.iter().for_each(|offset| batch.remove(records, keys::record(partition, *offset)));
                 group.starts.insert((topic, partition), to);
                 group.floors.insert((topic, partition), ());
@@ -249,7 +253,7 @@ impl<'a> Committer<'a> {
                     }
                     let newest = compacted.newest.get(&index)?.and_then(|bytes| Newest::decode(&bytes));
                     if newest.is_some_and(|newest| newest.offset == offset) {
-                        batch.remove(&open.records, keys::record(partition, offset));
+                        batch.remove(open.records(partition), keys::record(partition, offset));
                         batch.remove(&compacted.newest, index);
                         group.floors.insert((topic, partition), ());
                     }

@@ -6,8 +6,8 @@ use std::path::Path;
 /// fjall keeps its journals until all they hold lies in tables: this bounds both the disk they take and what is read
 /// again after a crash.
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// One flushes while one compacts.
-const WORKER_THREADS: usize = 2;
+/// One is enough, as most compactions only move tables; with two, fjall 3.1 keeps one spinning while the other compacts.
+const WORKER_THREADS: usize = 1;
 
 /// How the database is to be opened: `manual_journal_persist`, because durability is the log's business (one
 /// `fdatasync` a group of writes, see [`super::EmbeddedLog`]), and bounded memory: `cache_bytes` of blocks, some tens of

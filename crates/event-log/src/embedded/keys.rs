@@ -9,9 +9,9 @@ pub(super) const META: &str = "log.meta";
 /// The epoch, in [`META`].
 pub(super) const EPOCH: &[u8] = b"epoch";
 
-/// The keyspace of a topic's records: partition, offset → record.
-pub(super) fn records_keyspace(topic: &str) -> String {
-    format!("log.records.{topic}")
+/// The keyspace of a partition's records: partition, offset → record.
+pub(super) fn records_keyspace(topic: &str, partition: u32) -> String {
+    format!("log.records.{topic}.{partition}")
 }
 
 /// The keyspace of a compacted topic's newest records: partition, key → [`super::topic::Newest`].

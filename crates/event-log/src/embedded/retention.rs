@@ -57,7 +57,7 @@ fn expired(topic: &Topic, index: usize, limit_ms: i64, mut room: usize) -> Resul
     for partition in 0..topic.spec.partitions {
         let Some(bounds) = topic.bounds(partition) else { continue };
         let mut offsets = Vec::new();
-        for guard in topic.records.range(keys::records(partition, bounds)).take(room.min(CHUNK)) {
+        for guard in topic.records(partition).range(keys::records(partition, bounds)).take(room.min(CHUNK)) {
             let (key, value) = guard.into_inner().map_err(unreadable)?;
             if codec::timestamp_ms(&value).map_err(unreadable)? >= limit_ms {
                 break;

@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-const MEMTABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Of all the partitions of a topic together, while each gets at least a useful share.
+const MEMTABLES_BYTES_MAX: u64 = 32 * 1024 * 1024;
+const MEMTABLE_BYTES_MIN: u64 = 2 * 1024 * 1024;
 /// Keyspace names are at most 255 bytes; ours add a prefix.
 const TOPIC_NAME_BYTES_MAX: usize = 200;
 
@@ -56,7 +58,9 @@ impl Newest {
 
 pub(super) struct Topic {
     pub(super) spec: TopicSpec,
-    pub(super) records: Keyspace,
+    /// A keyspace a partition: each only ever grows at its end, so that its tables never overlap and compaction moves
+    /// them instead of writing them again.
+    records: Vec<Keyspace>,
     pub(super) compacted: Option<Compacted>,
     pub(super) appended: Signal,
     partitions: Vec<Partition>,
@@ -77,16 +81,13 @@ impl Topic {
             return Err(OpenError::NoPartitions(spec.name.to_string()));
         }
         check_shape(meta, spec)?;
-        // Records are only ever read in ranges: a filter would be built for nothing.
-        let scanned = || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(MEMTABLE_BYTES_MAX)
-                .filter_policy(FilterPolicy::disabled())
-                .manual_journal_persist(true)
-        };
+        let memtable_bytes = (MEMTABLES_BYTES_MAX / u64::from(spec.partitions)).max(MEMTABLE_BYTES_MIN);
         let looked_up =
-            || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX).manual_journal_persist(true);
-        let records = db.keyspace(&keys::records_keyspace(&spec.name), scanned)?;
+            || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes).manual_journal_persist(true);
+        // Records are only ever read in ranges: a filter would be built for nothing.
+        let scanned = || looked_up().filter_policy(FilterPolicy::disabled());
+        let records = |partition| db.keyspace(&keys::records_keyspace(&spec.name, partition), scanned);
+        let records = (0..spec.partitions).map(records).collect::<Result<Vec<_>, _>>()?;
         let compacted = match spec.retention_ms {
             Some(_) => None,
             None => Some(Compacted {
@@ -94,8 +95,8 @@ impl Topic {
                 tombstones: db.keyspace(&keys::tombstones_keyspace(&spec.name), scanned)?,
             }),
         };
-        let partitions =
-            (0..spec.partitions).map(|p| recover(&records, meta, &spec.name, p)).collect::<Result<Vec<_>, _>>()?;
+        let partitions = (0..).zip(&records).map(|(p, records)| recover(records, meta, &spec.name, p));
+        let partitions = partitions.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             spec: spec.clone(),
             records,
@@ -104,6 +105,11 @@ impl Topic {
             partitions,
             turn: AtomicU32::new(0),
         })
+    }
+
+    /// The keyspace of the records of a partition, which must be one of the topic.
+    pub(super) fn records(&self, partition: u32) -> &Keyspace {
+        &self.records[partition as usize]
     }
 
     /// The partition of a record: the one asked for, else that of its key, else the next in turn. `None` where there is
@@ -149,7 +155,7 @@ impl Topic {
             return Ok((Vec::new(), from.max(end.min(start))));
         }
         let (mut records, mut bytes) = (Vec::new(), 0);
-        for guard in self.records.range(keys::records(partition, start..end)) {
+        for guard in self.records(partition).range(keys::records(partition, start..end)) {
             let (key, value) = guard.into_inner()?;
             let corrupt = |why| ReadError::Corrupt { partition, key: key.to_vec(), why };
             let offset = keys::offset_of(&key).ok_or_else(|| corrupt(codec::DecodeError::Short))?;

@@ -235,7 +235,7 @@ async fn a_log_that_failed_takes_nothing_more() {
 
     // The disk goes away: the next table cannot be written, and the database refuses whatever comes.
     std::fs::remove_dir_all(&path).unwrap();
-    let records = db.keyspace("log.records.single", fjall::KeyspaceCreateOptions::default).unwrap();
+    let records = db.keyspace("log.records.single.0", fjall::KeyspaceCreateOptions::default).unwrap();
     records.rotate_memtable().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     let error = loop {

@@ -157,7 +157,7 @@ async fn check_policy(config: &Config, engine: &Engine) -> anyhow::Result<()> {
 }
 
 fn gateway(config: &Config, engine: &Engine, db: &fjall::Database) -> anyhow::Result<axum::Router> {
-    let tokens = EmbeddedTokens::new(db.keyspace("gateway.tokens", fjall::KeyspaceCreateOptions::default)?);
+    let tokens = EmbeddedTokens::open(db)?;
     tokio::spawn(tokens.clone().sweep(engine.clock.clone(), engine.shutdown.token()));
     let gateway = Gateway::new(GatewayDeps {
         append: Arc::new(engine.log.clone()),

@@ -1,5 +1,4 @@
 use super::*;
-use fjall::{Database, KeyspaceCreateOptions};
 use std::sync::Arc;
 
 /// What every store must do.
@@ -41,9 +40,8 @@ async fn tokens_in_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_in_a_keyspace() {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::builder(folder.path()).open().unwrap();
-    let keyspace = database.keyspace("tokens", KeyspaceCreateOptions::default).unwrap();
-    check(Arc::new(EmbeddedTokens::new(keyspace))).await;
+    let database = event_log::embedded::open_database(folder.path(), 1 << 20).unwrap();
+    check(Arc::new(EmbeddedTokens::open(&database).unwrap())).await;
 }
 
 #[tokio::test]

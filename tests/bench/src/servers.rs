@@ -67,7 +67,7 @@ pub(crate) fn topics() -> Vec<TopicSpec> {
 pub(crate) fn gateway_only(directory: &Path) -> anyhow::Result<()> {
     let db = open_database(directory, CACHE_BYTES)?;
     let log = EmbeddedLog::open(db.clone(), &topics(), Limits::default())?;
-    let tokens = EmbeddedTokens::new(db.keyspace("gateway.tokens", fjall::KeyspaceCreateOptions::default)?);
+    let tokens = EmbeddedTokens::open(&db)?;
     let source = |(name, variable): (&str, &str)| {
         let provider = providers::by_name(name).context("no such provider")?;
         let secrets = vec![std::env::var(variable).with_context(|| format!("{variable} is not set"))?];

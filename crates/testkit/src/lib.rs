@@ -1,9 +1,11 @@
 //! What tests, the demo and the benchmarks need and production does not: builders of canonical events and deltas, webhooks
-//! as providers send and sign them, and providers' suppression APIs as strict as the real ones.
+//! as providers send and sign them, providers' suppression APIs as strict as the real ones, and
+//! real servers found or started.
 
 pub mod builders;
 pub mod fake;
 pub mod payloads;
+pub mod servers;
 pub mod sign;
 
 pub use fake::{Fake, FakeApi, Fault, Lists};

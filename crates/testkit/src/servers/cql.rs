@@ -1,0 +1,206 @@
+//! A CQL store of a test's own: Apache Cassandra, one node, on the local Java machine.
+
+use super::{
+    Kind, ServerError, cache,
+    java::{self, JavaServer, Plan},
+    ports, probe,
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    path::Path,
+    time::Duration,
+};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What a store of a test's own should be like.
+#[derive(Debug, Clone)]
+pub struct CqlOptions {
+    /// Every acknowledged write is on disk, schema included, so that `kill()` loses nothing. Slower: each write waits for
+    /// the disk. On by default.
+    pub durable: bool,
+}
+
+impl Default for CqlOptions {
+    fn default() -> Self {
+        Self { durable: true }
+    }
+}
+
+/// A store that only its owner uses, and that its owner may stop, kill, pause and start again on the same port and data.
+/// Dropping it kills it and removes its data.
+#[derive(Debug)]
+pub struct JvmCql {
+    address: String,
+    server: JavaServer,
+}
+
+impl JvmCql {
+    /// Starts a fresh one and waits until it answers. Blocks: 11 to 20 seconds with the jars at hand.
+    ///
+    /// # Errors
+    /// Java or Maven missing, no network for the first fetch, or no answer within 180 seconds.
+    pub fn start(options: &CqlOptions) -> Result<Self, ServerError> {
+        let class_path = java::class_path(&cache::fetch(Kind::Cql)?.join("lib"))?;
+        ports::with_retry(|| Self::start_once(options, &class_path))
+    }
+
+    fn start_once(options: &CqlOptions, class_path: &OsStr) -> Result<Self, ServerError> {
+        let ports = ports::free::<3>()?;
+        let address = format!("127.0.0.1:{}", ports[0]);
+        let dir = TempDir::with_prefix("quell-cql-").map_err(ServerError::io("making a folder for the store"))?;
+        let write = |name: &str, text: &str| {
+            fs::write(dir.path().join(name), text).map_err(ServerError::io("writing the store's configuration"))
+        };
+        write("cassandra.yaml", &configuration(options, ports, dir.path()))?;
+        write("logback.xml", LOGBACK)?;
+        let mut arguments = machine(options, dir.path());
+        arguments.extend(["-cp".into(), class_path.into(), "org.apache.cassandra.service.CassandraDaemon".into()]);
+        let probed = address.clone();
+        let probe = Box::new(move || probe::cql(&probed));
+        let server = JavaServer::start(Plan { kind: Kind::Cql, dir, arguments, probe, patience: PATIENCE })?;
+        Ok(Self { address, server })
+    }
+
+    /// `host:port` of the CQL native protocol.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+super::steer!(JvmCql);
+
+fn configuration(options: &CqlOptions, [port, storage, storage_tls]: [u16; 3], dir: &Path) -> String {
+    let sync = if options.durable {
+        "commitlog_sync: batch"
+    } else {
+        "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms"
+    };
+    let dir = dir.display();
+    format!(
+        r#"cluster_name: quell-test
+num_tokens: 4
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+endpoint_snitch: SimpleSnitch
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters: [{{seeds: "127.0.0.1:{storage}"}}]
+listen_address: 127.0.0.1
+rpc_address: 127.0.0.1
+storage_port: {storage}
+ssl_storage_port: {storage_tls}
+native_transport_port: {port}
+start_native_transport: true
+data_file_directories: ["{dir}/data"]
+commitlog_directory: "{dir}/commitlog"
+saved_caches_directory: "{dir}/saved_caches"
+hints_directory: "{dir}/hints"
+cdc_raw_directory: "{dir}/cdc_raw"
+{sync}
+commitlog_segment_size: 8MiB
+commitlog_total_space: 64MiB
+memtable_heap_space: 64MiB
+memtable_offheap_space: 64MiB
+memtable_flush_writers: 1
+concurrent_compactors: 1
+concurrent_reads: 8
+concurrent_writes: 8
+concurrent_counter_writes: 4
+file_cache_size: 16MiB
+networking_cache_size: 16MiB
+key_cache_size: 4MiB
+counter_cache_size: 1MiB
+auto_snapshot: false
+auto_bootstrap: false
+disk_failure_policy: die
+commit_failure_policy: die
+cas_contention_timeout: 5000ms
+authenticator: AllowAllAuthenticator
+authorizer: AllowAllAuthorizer
+materialized_views_enabled: false
+user_defined_functions_enabled: false
+sasi_indexes_enabled: false
+"#
+    )
+}
+
+const LOGBACK: &str = r#"<configuration>
+  <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%-5level %d{HH:mm:ss.SSS} [%thread] %logger{30} %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="OUT"/></root>
+</configuration>
+"#;
+
+/// Doors into the JDK that Cassandra 5.0 walks through on Java 17, as its own `conf/jvm17-server.options` lists them.
+const EXPORTS: &[&str] = &[
+    "java.base/jdk.internal.misc",
+    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
+    "java.rmi/sun.rmi.registry",
+    "java.rmi/sun.rmi.server",
+    "java.sql/java.sql",
+    "java.base/java.lang.ref",
+    "jdk.unsupported/sun.misc",
+    "jdk.attach/sun.tools.attach",
+];
+const OPENS: &[&str] = &[
+    "java.base/java.lang.module",
+    "java.base/jdk.internal.loader",
+    "java.base/jdk.internal.ref",
+    "java.base/jdk.internal.reflect",
+    "java.base/jdk.internal.math",
+    "java.base/jdk.internal.module",
+    "java.base/jdk.internal.util.jar",
+    "jdk.management/com.sun.management.internal",
+    "java.base/sun.nio.ch",
+    "java.base/java.io",
+    "java.base/java.lang.reflect",
+    "java.base/java.lang",
+    "java.base/java.util",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+    "java.base/java.nio",
+];
+
+fn machine(options: &CqlOptions, dir: &Path) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = [
+        "-Xms256m",
+        "-Xmx768m",
+        "-Xss512k",
+        "-XX:MaxDirectMemorySize=256m",
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-XX:TieredStopAtLevel=1",
+        "-Xshare:auto",
+        // One node has nobody to wait for.
+        "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+        "-Dcassandra.ring_delay_ms=100",
+        "-Dcassandra.superuser_setup_delay_ms=-1",
+        "-Dcassandra.disable_auth_caches_remote_configuration=true",
+        "-Djava.awt.headless=true",
+        "-Djava.net.preferIPv4Stack=true",
+        "-Dio.netty.tryReflectionSetAccessible=true",
+        "-Djna.nosys=true",
+        "-Djdk.attach.allowAttachSelf=true",
+        "-Dcassandra-foreground=yes",
+    ]
+    .map(OsString::from)
+    .to_vec();
+    if !options.durable {
+        // Tables of the schema are not flushed at each change: quick, but a replay after a kill would not know them.
+        arguments.push("-Dcassandra.unsafesystem=true".into());
+    }
+    for (option, doors) in [("--add-exports", EXPORTS), ("--add-opens", OPENS)] {
+        arguments.extend(doors.iter().flat_map(|door| [option.into(), format!("{door}=ALL-UNNAMED").into()]));
+    }
+    let dir = dir.display();
+    arguments.extend([
+        format!("-Dcassandra.config=file://{dir}/cassandra.yaml").into(),
+        format!("-Dcassandra.storagedir={dir}").into(),
+        format!("-Dcassandra.logdir={dir}").into(),
+        format!("-Dlogback.configurationFile={dir}/logback.xml").into(),
+    ]);
+    arguments
+}

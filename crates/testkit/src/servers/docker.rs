@@ -1,0 +1,129 @@
+//! Whether Docker answers here, found out without ever hanging.
+
+use super::{ServerError, probe};
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+const DEFAULT: &str = "/var/run/docker.sock";
+const PING: &[u8] = b"GET /_ping HTTP/1.1\r\nhost: docker\r\nconnection: close\r\n\r\n";
+
+/// Where the daemon listens.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Daemon {
+    Socket(PathBuf),
+    Tcp(String),
+}
+
+impl Daemon {
+    /// Reads `DOCKER_HOST`; without it, the usual socket.
+    pub(crate) fn parse(host: Option<&str>) -> Result<Self, ServerError> {
+        let Some(host) = host.map(str::trim).filter(|host| !host.is_empty()) else {
+            return Ok(Self::Socket(PathBuf::from(DEFAULT)));
+        };
+        match host.split_once("://") {
+            Some(("unix", path)) => Ok(Self::Socket(PathBuf::from(path))),
+            Some(("tcp" | "http", address)) => Ok(Self::Tcp(address.trim_end_matches('/').to_owned())),
+            _ => Err(ServerError::NoDocker("DOCKER_HOST is neither a unix:// nor a tcp:// address".to_owned())),
+        }
+    }
+
+    /// The host under which the ports of its containers are found.
+    pub(crate) fn host(&self) -> &str {
+        match self {
+            Self::Socket(_) => "127.0.0.1",
+            Self::Tcp(address) => address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host),
+        }
+    }
+
+    /// Asks for a sign of life; at most two seconds for each step.
+    pub(crate) fn ping(&self) -> Result<(), ServerError> {
+        let answer = match self {
+            Self::Socket(path) => socket(path).and_then(ping),
+            Self::Tcp(address) => probe::connect(address).and_then(ping),
+        };
+        answer.map_err(|error| ServerError::NoDocker(error.to_string()))
+    }
+}
+
+fn socket(path: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn ping(mut stream: impl Read + Write) -> io::Result<()> {
+    stream.write_all(PING)?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    if status.starts_with(b"HTTP/1.") && status.ends_with(b" 200") {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "what listens there is not Docker"))
+}
+
+/// Looks for a daemon that answers, and for the command that removes containers after our end.
+pub(crate) fn find() -> Result<Daemon, ServerError> {
+    let daemon = Daemon::parse(std::env::var("DOCKER_HOST").ok().as_deref())?;
+    daemon.ping()?;
+    let client = Command::new("docker").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match client {
+        Ok(status) if status.success() => Ok(daemon),
+        _ => Err(ServerError::NoDocker("the daemon answers, but the command `docker` is missing".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{os::unix::net::UnixListener, thread};
+
+    #[test]
+    fn the_daemon_is_found_in_docker_host() {
+        let check = |host, expected: Option<(Daemon, &str)>| {
+            let daemon = Daemon::parse(host).ok();
+            assert_eq!(daemon.as_ref().map(|daemon| (daemon, daemon.host())), expected.as_ref().map(|(d, h)| (d, *h)));
+        };
+        let socket = |path: &str| Daemon::Socket(PathBuf::from(path));
+        check(None, Some((socket(DEFAULT), "127.0.0.1")));
+        check(Some(""), Some((socket(DEFAULT), "127.0.0.1")));
+        check(Some("unix:///run/x.sock"), Some((socket("/run/x.sock"), "127.0.0.1")));
+        check(Some("tcp://10.0.0.1:2375"), Some((Daemon::Tcp("10.0.0.1:2375".to_owned()), "10.0.0.1")));
+        check(Some("ssh://somebody@somewhere"), None);
+        check(Some("/run/x.sock"), None);
+    }
+
+    #[test]
+    fn a_ping_tells_docker_from_others_and_never_hangs() {
+        let check = |answer: Option<&'static [u8]>, expected: bool| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("docker.sock");
+            let listener = UnixListener::bind(&path).unwrap();
+            let peer = thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 256];
+                let read = stream.read(&mut request).unwrap();
+                assert_eq!(&request[..read], PING);
+                match answer {
+                    Some(answer) => stream.write_all(answer).unwrap(),
+                    // Says nothing until the other side has had enough.
+                    None => assert_eq!(stream.read(&mut request).unwrap(), 0),
+                }
+            });
+            assert_eq!(Daemon::Socket(path).ping().is_ok(), expected, "{answer:?}");
+            peer.join().unwrap();
+        };
+        check(Some(b"HTTP/1.1 200 OK\r\n\r\nOK"), true);
+        check(Some(b"HTTP/1.1 500 Internal Server Error\r\n\r\n"), false);
+        check(Some(b"220 smtp.example ready\r\n"), false);
+        check(Some(b""), false);
+        check(None, false);
+        assert!(Daemon::Socket(PathBuf::from("/nowhere/docker.sock")).ping().is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! Real servers for tests: Apache Kafka, a CQL store and a Confluent-compatible schema registry.
+//!
+//! [`kafka()`], [`cql()`] and [`registry()`] give one shared server a process, found by an address in the environment
+//! (`QUELL_TEST_KAFKA`, `QUELL_TEST_CQL`, `QUELL_TEST_REGISTRY`), else started as a container where Docker answers, else
+//! on the local Java machine with files from Maven Central. Tests share it, so each makes topics, groups, keyspaces and
+//! subjects of its own. [`JvmKafka`], [`JvmCql`] and [`JvmRegistry`] belong to one test, which may stop, kill and pause
+//! them. All of them block until they serve, and end with the process, however it ends.
+
+mod cache;
+mod certificates;
+mod container;
+mod cql;
+mod docker;
+mod error;
+mod find;
+mod java;
+mod kafka;
+mod ports;
+pub mod probe;
+mod registry;
+mod watchdog;
+
+pub use cql::{CqlOptions, JvmCql};
+pub use error::ServerError;
+pub use find::{Cql, Kafka, Kind, Origin, Registry, cql, kafka, registry};
+pub use kafka::{JvmKafka, KafkaOptions, KafkaSecurity};
+pub use ports::free as free_ports;
+
+pub use registry::JvmRegistry;
+
+/// What every server of a test's own can be told. All of it blocks until it is done.
+macro_rules! steer {
+    ($server:ty) => {
+        impl $server {
+            /// SIGTERM: an orderly end, forced after thirty seconds. Ports and data stay for [`Self::start_again`].
+            pub fn stop(&self) -> Result<(), ServerError> {
+                self.server.stop()
+            }
+
+            /// SIGKILL. Ports and data stay for [`Self::start_again`].
+            pub fn kill(&self) -> Result<(), ServerError> {
+                self.server.kill()
+            }
+
+            /// Starts a stopped or killed server on the same ports and data, and waits until it answers.
+            pub fn start_again(&self) -> Result<(), ServerError> {
+                self.server.start_again()
+            }
+
+            /// SIGSTOP: connections stay open, and nothing answers until [`Self::resume`].
+            pub fn pause(&self) -> Result<(), ServerError> {
+                self.server.pause()
+            }
+
+            /// SIGCONT: the end of a pause.
+            pub fn resume(&self) -> Result<(), ServerError> {
+                self.server.resume()
+            }
+
+            /// The process id while it runs.
+            pub fn pid(&self) -> Option<u32> {
+                self.server.pid()
+            }
+
+            /// What the latest process wrote; gone with the server.
+            pub fn log_path(&self) -> std::path::PathBuf {
+                self.server.log_path()
+            }
+        }
+    };
+}
+use steer;

@@ -8,6 +8,7 @@ pub mod append;
 pub mod browse;
 pub mod embedded;
 mod gather;
+pub mod kafka;
 pub mod memory;
 pub mod partition;
 pub mod position;

@@ -31,6 +31,10 @@ pub(crate) trait Log: Append + Browse + Clone + 'static {
     fn session(&self, topic: &str) -> Self::Session;
     fn enforce_retention(&self, now_ms: i64) -> Result<u64, AppendError>;
     fn raise_epoch(&self) -> Result<u16, AppendError>;
+    /// Timestamps at the edge of what the log takes.
+    fn odd_timestamps(&self) -> [i64; 2] {
+        [-7, i64::MAX]
+    }
 }
 
 impl Log for MemoryLog {

@@ -5,6 +5,10 @@
 mod alike;
 mod embedded;
 mod harness;
+mod kafka;
+mod kafka_bed;
+mod kafka_faults;
+mod kafka_security;
 mod log;
 mod memory;
 mod runner;

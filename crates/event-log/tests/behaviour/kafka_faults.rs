@@ -1,0 +1,133 @@
+//! A broker that dies, comes back, or does not answer, under a session that goes on.
+
+use crate::{
+    harness::*,
+    kafka::{assert_each_once, eventually, fill},
+    kafka_bed::{Bed, PrefixedLog, PrefixedSession, config},
+};
+use event_log::{Append, AppendError, CommitError, Polled, Session, kafka::KafkaConfig};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use testkit::servers::{JvmKafka, KafkaOptions};
+
+const SOON: Duration = Duration::from_millis(50);
+
+/// Copies `events` to `single` for as long as told, starting again after whatever is fatal, as a supervisor would.
+fn copy_on(log: &PrefixedLog, stop: &Arc<AtomicBool>, n_restarts: &Arc<AtomicUsize>) -> std::thread::JoinHandle<()> {
+    let (log, stop, n_restarts) = (log.clone(), Arc::clone(stop), Arc::clone(n_restarts));
+    std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            copy_until_fatal(&mut log.member("events", "only"), &stop);
+            eprintln!("DIAG restart");
+            n_restarts.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+}
+
+fn copy_until_fatal(session: &mut PrefixedSession, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(polled) = session.poll_few(5, SOON) else { return };
+        let Polled::Batch(batch) = polled else { continue };
+        let places: Vec<_> = batch.records.iter().map(|c| (c.position.partition, c.position.offset)).collect();
+        let result = session.commit(&batch, &copy_to("single", &batch));
+        match &result { Ok(()) => {}, e => eprintln!("DIAG {places:?} {:?} {e:?}", values(&batch)) }
+        match result {
+            Ok(()) => {}
+            Err(CommitError::Aborted(_)) => {
+                if session.rewind().is_err() {
+                    return;
+                }
+            }
+            Err(CommitError::Fatal(_)) => return,
+        }
+    }
+}
+
+fn n_copied(log: &PrefixedLog) -> u64 {
+    let handle = tokio::runtime::Handle::current();
+    let n = tokio::task::block_in_place(|| handle.block_on(crate::kafka_bed::all_values(log, "single")));
+    n.len() as u64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_dies_and_comes_back_loses_and_doubles_nothing() {
+    let kafka = JvmKafka::start(&KafkaOptions::default()).unwrap();
+    let log = Bed::with(KafkaConfig { batch_wait_ms: 1, ..config(kafka.bootstrap()) }).await.log();
+    fill(&log, "events", 2_000).await;
+    let (stop, n_restarts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let copier = copy_on(&log, &stop, &n_restarts);
+    eventually("it copies", || n_copied(&log) >= 20);
+    kafka.kill().unwrap();
+    // In flight while nobody is there: it waits, or is told that it may not have arrived.
+    let unsure = log.append("events", None, record("late", "late")).await;
+    assert!(matches!(unsure, Err(AppendError::Unavailable(_))), "{unsure:?}");
+    assert!(log.log.writable().is_err(), "readiness follows");
+    kafka.start_again().unwrap();
+    let mut sent = 0;
+    while log.append("events", None, record("again", "again")).await.is_err() {
+        sent += 1;
+        assert!(sent < 10, "the log never came back");
+    }
+    assert_eq!(log.log.writable(), Ok(()));
+    eventually("all is copied", || n_copied(&log) >= 2_001);
+    stop.store(true, Ordering::Relaxed);
+    copier.join().unwrap();
+    let values = crate::kafka_bed::all_values(&log, "single").await;
+    eprintln!("DIAG {:?}", kept(&log, "single", 0).await.into_iter().enumerate().filter(|(n, (_, v))| values.iter().filter(|w| *w == v).count() > 1 || (*n > 0 && false)).collect::<Vec<_>>());
+    let counted = crate::kafka_bed::counted(&values);
+    let doubled: Vec<_> = counted.iter().filter(|(value, n)| **n != 1 && value.starts_with('v')).collect();
+    assert!(doubled.is_empty(), "{doubled:?} after {n_restarts:?} restarts");
+    assert_eq!(counted.keys().filter(|value| value.starts_with('v')).count(), 2_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_of_unknown_result_ends_the_session_and_the_next_owner_reads_the_truth() {
+    let kafka = JvmKafka::start(&KafkaOptions::default()).unwrap();
+    let base = config(kafka.bootstrap());
+    let short = KafkaConfig { commit_timeout_ms: 1_500, delivery_timeout_ms: 1_000, ..base };
+    let bed = Bed::with(KafkaConfig { transaction_timeout_ms: 4_000, ..short }).await;
+    let log = bed.log();
+    fill(&log, "events", 40).await;
+    let mut n_fatal = 0;
+    for n in 0..4_u64 {
+        let mut session = log.member("events", "only");
+        let batch = poll(&mut session, &limits(5, 1 << 20)).unwrap();
+        // Somewhere in the commit the broker stops answering.
+        let result = tokio::task::block_in_place(|| {
+            std::thread::scope(|scope| {
+                let commit = scope.spawn(|| session.commit(&batch, &copy_to("single", &batch)));
+                let until = std::time::Instant::now() + Duration::from_millis(2 * n);
+                while std::time::Instant::now() < until && !commit.is_finished() {
+                    std::thread::yield_now();
+                }
+                kafka.pause().unwrap();
+                let result = commit.join().unwrap();
+                kafka.resume().unwrap();
+                result
+            })
+        });
+        n_fatal += usize::from(matches!(result, Err(CommitError::Fatal(_))));
+        if result.is_err() {
+            assert!(session.poll_once(SOON).is_err() || matches!(result, Err(CommitError::Aborted(_))), "{result:?}");
+        }
+    }
+    assert!(n_fatal > 0, "not one was unclear");
+    let stop = AtomicBool::new(false);
+    let mut session = log.member("events", "only");
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| copy_until_fatal(&mut session, &stop));
+            let handle = tokio::runtime::Handle::current();
+            eventually("the rest is copied", || {
+                handle.block_on(crate::kafka_bed::all_values(&log, "single")).len() >= 40
+            });
+            stop.store(true, Ordering::Relaxed);
+        });
+    });
+    assert_each_once(&log, "single", 40).await;
+}

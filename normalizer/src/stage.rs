@@ -51,6 +51,7 @@ impl Normalizer {
         let raw = consumed.record.value.as_deref().map(decode::<RawWebhook>);
         let raw = match raw {
             Some(Ok(raw)) => raw,
+            Some(Err(error)) if error.is_unresolved() => return Err(StageError::Unavailable(error.to_string())),
             Some(Err(error)) => return self.whole_dead(consumed, None, "undecodable", error.to_string()),
             None => return self.whole_dead(consumed, None, "no_value", "a raw webhook has a value".to_owned()),
         };
@@ -140,6 +141,8 @@ impl Stage for Normalizer {
     }
 
     async fn process(&mut self, batch: &Batch) -> Result<Outputs, StageError> {
+        let values = batch.records.iter().filter_map(|consumed| consumed.record.value.as_deref());
+        schemas::ready(values).await.map_err(|error| StageError::Unavailable(error.to_string()))?;
         let verdicts: Result<Vec<Verdict>, StageError> =
             batch.records.iter().map(|consumed| self.webhook(consumed)).collect();
         Ok(Outputs { verdicts: verdicts? })

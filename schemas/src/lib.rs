@@ -4,9 +4,12 @@
 
 pub mod codec;
 pub mod headers;
+pub mod ids;
 pub mod receipt;
+pub mod registry;
 pub mod topics;
 pub mod wire;
 
 pub use codec::{DecodeError, EncodeError, Wire, decode, encode};
-pub use receipt::{ReceiptId, ReceiptIdError};
+pub use ids::{Ids, ready};
+pub use receipt::{Receipt, ReceiptId, ReceiptIdError, SpooledId};

@@ -13,6 +13,11 @@ pub const OUTCOMES: &str = "quell.outcomes.v1";
 /// What could not be processed.
 pub const DEAD_LETTER: &str = "quell.dead-letter.v1";
 
+/// The consumer group of the normalizers.
+pub const NORMALIZERS: &str = "quell.normalizer";
+/// The consumer group of the suppressors.
+pub const SUPPRESSORS: &str = "quell.suppressor";
+
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// A topic's settings.

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value, writer::datum::GenericDatumWriter};
 use domain::{
     Attribution, CanonicalEvent, Change, Delta, EventId, Failure, FailureClass, Kind, Reason, Recipient, Scope,
     Standing, Tenant, Timestamp, Trigger,
 };
 use schemas::{
-    DecodeError, decode, encode,
+    DecodeError, Ids, Wire, decode, encode,
+    ids::Resolved,
     wire::{DeadLetter, DeltaRecord, EventRecord, OutcomeRecord, PolicyApplied, RawWebhook, StateRecord},
 };
 
@@ -172,4 +174,62 @@ fn foreign_bytes_are_errors() {
     for cut in 5..good.len() {
         assert!(decode::<EventRecord>(&good[..cut]).is_err(), "cut at {cut}");
     }
+}
+
+/// Writes a value as an older build did: with a schema that lacks a field which has a default.
+fn written_without<T: Wire>(value: &T, field: &str, id: u32) -> (String, Vec<u8>) {
+    let codec = T::codec();
+    let mut schema: serde_json::Value = serde_json::from_str(codec.text).unwrap();
+    schema["fields"].as_array_mut().unwrap().retain(|known| known["name"] != field);
+    let older = Schema::parse_str(&schema.to_string()).unwrap();
+    let bytes = encode(value).unwrap();
+    let read = GenericDatumReader::builder(codec.schema()).build().unwrap().read_value(&mut &bytes[5..]).unwrap();
+    let fields = if let Value::Record(fields) = read { Some(fields) } else { None };
+    let fields = fields.unwrap().into_iter().filter(|(name, _)| name != field).collect();
+    let mut out = [&[0], &id.to_be_bytes()[..]].concat();
+    let writer = GenericDatumWriter::builder(&older).build().unwrap();
+    writer.write_value(&mut out, Value::Record(fields)).unwrap();
+    (schema.to_string(), out)
+}
+
+/// Also the records whose schemas name others, hold maps, bytes and unions.
+#[test]
+fn what_an_older_build_wrote_is_read_with_defaults() {
+    fn check<T: Wire + std::fmt::Debug + PartialEq>(id: u32, field: &str, value: &T, expected: &T) {
+        let ids = Ids::new();
+        let numbers: Vec<(u8, u32)> = (1..).zip(1..=7).collect();
+        ids.adopt(&numbers).unwrap();
+        let (schema, bytes) = written_without(value, field, id);
+        assert!(ids.decode::<T>(&bytes).unwrap_err().is_unresolved());
+        ids.learn(id, Resolved::Schema(schema));
+        assert_eq!(&ids.decode::<T>(&bytes).unwrap(), expected, "without {field}");
+    }
+    let event = EventRecord::from(event());
+    check(100, "-", &event, &event);
+    check(101, "metadata", &event, &EventRecord { metadata: [].into(), ..event.clone() });
+    check(102, "failure", &event, &EventRecord { failure: None, ..event.clone() });
+    check(103, "machine", &event, &EventRecord { machine: false, ..event.clone() });
+    check(104, "categories", &event, &EventRecord { categories: vec![], ..event.clone() });
+    let delta = DeltaRecord::from(delta());
+    check(105, "-", &delta, &delta);
+    check(106, "now", &delta, &DeltaRecord { now: None, ..delta.clone() });
+    let dead = DeadLetter {
+        stage: "normalizer".into(),
+        reason: "bad_element".into(),
+        detail: "no address".into(),
+        topic: "quell.raw.v1".into(),
+        partition: 0,
+        offset: 3,
+        element: Some(4),
+        attempt: 1,
+        receipt_id: "r1".into(),
+        provider: "drip".into(),
+        tenant: "default".into(),
+        key: Some(vec![0, 255]),
+        value: Some(vec![1, 2]),
+        headers: [("receipt-id".to_owned(), "r1".to_owned())].into(),
+        dead_at: 6,
+    };
+    check(107, "-", &dead, &dead);
+    check(108, "key", &dead, &DeadLetter { key: None, ..dead.clone() });
 }

@@ -190,7 +190,7 @@ impl Account {
 
     /// The consumer group of its lane.
     pub fn group(&self) -> String {
-        format!("syncer.{}", self.name)
+        format!("quell.syncer.{}", self.name)
     }
 
     /// Whether the account is told of this scope.

@@ -15,7 +15,7 @@ use crate::{
 use domain::{Channel, RecipientKey, Scope};
 use event_log::{Browse, BrowseError, Consumed};
 use providers::suppression_api::{Desired, edits};
-use schemas::{decode, topics, wire::StateRecord};
+use schemas::{DecodeError, decode, topics, wire::StateRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Records read and told at once.
@@ -30,6 +30,9 @@ pub enum BootstrapError {
     /// The provider cannot be told.
     #[error(transparent)]
     Provider(#[from] Halt),
+    /// What another build wrote cannot be read yet.
+    #[error(transparent)]
+    Schema(#[from] DecodeError),
 }
 
 /// A bootstrap under way.
@@ -81,7 +84,8 @@ impl Bootstrap {
                 (self.partition, self.offset) = (self.partition + 1, 0);
                 continue;
             };
-            let plan = self.plan_chunk(lane, &records);
+            schemas::ready(records.iter().filter_map(|consumed| consumed.record.value.as_deref())).await?;
+            let plan = self.plan_chunk(lane, &records)?;
             lane.execute(&plan).await?;
             lane.forget_done();
             told += records.len() as u64;
@@ -144,12 +148,15 @@ impl Bootstrap {
 
     /// What a part of `state` asks for. Recipients with a released scope are kept for the end, when all that is in force for
     /// them is known.
-    fn plan_chunk(&mut self, lane: &Lane, records: &[Consumed]) -> Plan {
+    fn plan_chunk(&mut self, lane: &Lane, records: &[Consumed]) -> Result<Plan, DecodeError> {
         let mut in_force: BTreeMap<RecipientKey, BTreeSet<Scope>> = BTreeMap::new();
         for consumed in records {
             let Some(text) = text_key(consumed) else { continue };
             let is_dead = self.tombstones.get(text).is_some_and(|offset| *offset > consumed.position.offset);
-            let state = consumed.record.value.as_ref().and_then(|value| decode::<StateRecord>(value).ok());
+            let state = match consumed.record.value.as_ref().map(|value| decode::<StateRecord>(value)) {
+                Some(Err(error)) if error.is_unresolved() => return Err(error),
+                state => state.and_then(Result::ok),
+            };
             let Some(Ok((key, scope, _))) = state.filter(|_| !is_dead).map(|state| state.parts()) else { continue };
             if !concerns(lane, &key, &scope) {
                 continue;
@@ -167,7 +174,7 @@ impl Bootstrap {
         for (key, in_force) in in_force {
             push_target(lane, &key, &Desired { in_force, ..Desired::default() }, &mut plan);
         }
-        plan
+        Ok(plan)
     }
 }
 

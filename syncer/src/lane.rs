@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use domain::{Delta, EventId, RecipientKey};
 use event_log::{Batch, Consumed, Limits, Outputs, Stage, StageError, Verdict, session::Assigned};
 use providers::suppression_api::{Action, Edit, ItemResult};
-use schemas::{decode, wire::DeltaRecord};
+use schemas::{DecodeError, decode, wire::DeltaRecord};
 use service::Clock;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -169,10 +169,14 @@ impl Lane {
     }
 }
 
-fn read_delta(consumed: &Consumed) -> Result<Delta, String> {
-    let value = consumed.record.value.as_ref().ok_or_else(|| "no value".to_owned())?;
-    let record: DeltaRecord = decode(value).map_err(|error| error.to_string())?;
-    Delta::try_from(record).map_err(|error| error.to_string())
+/// The inner error is the record's; the outer one says that it cannot be read yet.
+fn read_delta(consumed: &Consumed) -> Result<Result<Delta, String>, DecodeError> {
+    let Some(value) = &consumed.record.value else { return Ok(Err("no value".to_owned())) };
+    Ok(match decode::<DeltaRecord>(value) {
+        Ok(record) => Delta::try_from(record).map_err(|error| error.to_string()),
+        Err(error) if error.is_unresolved() => return Err(error),
+        Err(error) => Err(error.to_string()),
+    })
 }
 
 #[async_trait]
@@ -183,7 +187,10 @@ impl Stage for Lane {
 
     async fn process(&mut self, batch: &Batch) -> Result<Outputs, StageError> {
         let open: Vec<&Consumed> = batch.records.iter().filter(|consumed| !self.is_covered(consumed)).collect();
-        let deltas: Vec<Result<Delta, String>> = open.iter().map(|consumed| read_delta(consumed)).collect();
+        let away = |error: DecodeError| StageError::Unavailable(error.to_string());
+        schemas::ready(open.iter().filter_map(|consumed| consumed.record.value.as_deref())).await.map_err(away)?;
+        let deltas: Vec<Result<Delta, String>> =
+            open.iter().map(|consumed| read_delta(consumed)).collect::<Result<_, _>>().map_err(away)?;
         let plan = plan(&self.account, &deltas, &|key| self.removed.contains(key));
         self.execute(&plan).await.map_err(|halt| StageError::Unavailable(halt.to_string()))?;
         let mut open = plan.steps.iter().zip(&deltas);

@@ -131,7 +131,7 @@ async fn the_outage_of_one_delays_no_other() {
     .await;
     run(&log, up, |_| false).await;
     assert_eq!((broken.held(), works.held()), (0, 100));
-    assert_eq!(log.committed_offset("syncer.sendgrid-main", topics::DELTAS, 0), None);
+    assert_eq!(log.committed_offset("quell.syncer.sendgrid-main", topics::DELTAS, 0), None);
     broken.set_fault(Fault::None);
     run(&log, lane_with(config("sendgrid"), Arc::new(Direct(broken.clone()))), |_| false).await;
     assert_eq!(broken.held(), 100);

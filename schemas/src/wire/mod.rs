@@ -8,6 +8,8 @@ mod policy_applied;
 mod raw_webhook;
 mod state;
 
+use crate::{Wire as _, codec::Codec};
+
 pub use dead_letter::DeadLetter;
 pub use delta::{DeltaRecord, ScopeReason, StandingRecord, TriggerRecord};
 pub use event::{EventRecord, FailureRecord};
@@ -39,12 +41,31 @@ fn key(tenant: &str, channel: &str, recipient: &str) -> Result<domain::Recipient
         .ok_or_else(|| ConvertError { field: "recipient", detail: "not a recipient key".to_owned() })
 }
 
+/// Every record's schema, by number.
+pub fn codecs() -> [&'static Codec; 7] {
+    [
+        RawWebhook::codec(),
+        EventRecord::codec(),
+        PolicyApplied::codec(),
+        DeltaRecord::codec(),
+        StateRecord::codec(),
+        OutcomeRecord::codec(),
+        DeadLetter::codec(),
+    ]
+}
+
+/// Type, name, number, file of the current schema, and files of those released before it, oldest first.
 macro_rules! wire {
-    ($type:ty, $name:literal, $id:literal, $file:literal) => {
+    ($type:ty, $name:literal, $number:literal, $file:literal $(, $older:literal)*) => {
         impl $crate::Wire for $type {
             fn codec() -> &'static std::sync::LazyLock<$crate::codec::Codec> {
                 static CODEC: std::sync::LazyLock<$crate::codec::Codec> = std::sync::LazyLock::new(|| {
-                    $crate::codec::Codec::embedded($name, $id, include_str!(concat!("../../avro/", $file)))
+                    $crate::codec::Codec::embedded(
+                        $name,
+                        $number,
+                        include_str!(concat!("../../avro/", $file)),
+                        &[$(include_str!(concat!("../../avro/released/", $older))),*],
+                    )
                 });
                 &CODEC
             }

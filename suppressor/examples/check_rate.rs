@@ -107,6 +107,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tokens: Vec::new(),
         open: true,
         reparse: None,
+        spooled: None,
         limits: LookupLimits::default(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await?;

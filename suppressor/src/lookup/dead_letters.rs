@@ -52,10 +52,11 @@ async fn page(
             if records.is_empty() {
                 break;
             }
+            ready(&records).await?;
             looked_at += records.len();
             for consumed in records {
                 cursor.0[partition] = consumed.position.offset + 1;
-                if let Some(letter) = letter_of(&consumed, tenant) {
+                if let Some(letter) = letter_of(&consumed, tenant)? {
                     found.push((consumed, letter));
                 }
             }
@@ -65,9 +66,16 @@ async fn page(
 }
 
 /// A letter, if it can be read and is the tenant's. One of no tenant is shown to who sees all.
-fn letter_of(consumed: &Consumed, tenant: Option<&Tenant>) -> Option<DeadLetter> {
-    let letter: DeadLetter = schemas::decode(consumed.record.value.as_ref()?).ok()?;
-    tenant.is_none_or(|tenant| tenant.as_str() == letter.tenant).then_some(letter)
+fn letter_of(consumed: &Consumed, tenant: Option<&Tenant>) -> Result<Option<DeadLetter>, Problem> {
+    let letter = match consumed.record.value.as_ref().map(|value| schemas::decode::<DeadLetter>(value)) {
+        Some(Err(error)) if error.is_unresolved() => return Err(error.into()),
+        letter => letter.and_then(Result::ok),
+    };
+    Ok(letter.filter(|letter| tenant.is_none_or(|tenant| tenant.as_str() == letter.tenant)))
+}
+
+async fn ready(records: &[Consumed]) -> Result<(), Problem> {
+    Ok(schemas::ready(records.iter().filter_map(|consumed| consumed.record.value.as_deref())).await?)
 }
 
 fn shown(consumed: &Consumed, letter: &DeadLetter) -> Value {
@@ -163,8 +171,9 @@ async fn named(
             return Err(missing());
         }
         let read = browse.read(topics::DEAD_LETTER, partition, offset, 1).await?;
+        ready(&read).await?;
         let found = read.into_iter().find(|consumed| consumed.position.offset == offset).ok_or_else(missing)?;
-        let letter = letter_of(&found, tenant).ok_or_else(missing)?;
+        let letter = letter_of(&found, tenant)?.ok_or_else(missing)?;
         letters.push((found, letter));
     }
     Ok(letters)

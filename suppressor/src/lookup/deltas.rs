@@ -92,6 +92,8 @@ impl Follow {
             if records.is_empty() {
                 continue;
             }
+            let values = records.iter().filter_map(|consumed| consumed.record.value.as_deref());
+            schemas::ready(values).await.map_err(io::Error::other)?;
             self.turn = (partition + 1) % partitions;
             for consumed in &records {
                 self.cursor.0[partition] = consumed.position.offset + 1;

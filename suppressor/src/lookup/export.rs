@@ -16,14 +16,14 @@ use std::{io, sync::Arc};
 
 const PAGE: usize = 1_000;
 
-/// Streams what is in force for a tenant, in order of recipients. A store that fails breaks the connection.
+/// Streams what is in force for a tenant, each recipient once. A store that fails breaks the connection.
 pub(super) async fn export(State(api): State<Arc<Api>>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let params = params.only(&["tenant"])?;
     let tenant = caller.tenant(params.text("tenant"))?;
     let permit = api.stream_permit()?;
     let store = Arc::clone(&api.deps.store);
     let now = api.now();
-    let start = Scan { after: format!("{tenant}/"), tenant, now, store };
+    let start = Scan { after: None, tenant, now, store };
     let (first, next) = start.page().await?;
     let rest = stream::try_unfold((next, permit), |(scan, permit)| async move {
         let Some(scan) = scan else { return Ok(None) };
@@ -39,25 +39,19 @@ struct Scan {
     store: Arc<dyn Store>,
     tenant: Tenant,
     now: Timestamp,
-    after: String,
+    after: Option<String>,
 }
 
 impl Scan {
     /// The next page as lines, and where to go on.
     async fn page(self) -> Result<(Bytes, Option<Self>), StoreError> {
         off_runtime(move || async move {
-            let page = self.store.scan_in_force(Some(&self.after), PAGE).await?;
+            let page = self.store.scan_in_force(self.after.as_deref(), PAGE).await?;
             let mut lines = Vec::new();
-            let mut is_over = page.next.is_none();
-            for (key, row) in &page.items {
-                // Keys begin with the tenant: the first of another one ends it.
-                is_over = key.tenant != self.tenant;
-                if is_over {
-                    break;
-                }
+            for (key, row) in page.items.iter().filter(|(key, _)| key.tenant == self.tenant) {
                 write_lines(&mut lines, key, row, self.now);
             }
-            let next = page.next.filter(|_| !is_over).map(|after| Self { after, ..self });
+            let next = page.next.map(|after| Self { after: Some(after), ..self });
             Ok((Bytes::from(lines), next))
         })
         .await

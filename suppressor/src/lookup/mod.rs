@@ -30,7 +30,7 @@ mod routes;
 pub use answer::{COLUMNS, Question, Told, answer};
 pub use auth::{ApiToken, Role};
 pub use policies::{CurrentPolicy, Policies};
-pub use receipts::Reparse;
+pub use receipts::{Reparse, SpooledReceipts};
 pub use routes::router;
 
 use crate::{Store, StoreError};
@@ -61,6 +61,8 @@ pub struct LookupDeps {
     pub open: bool,
     /// Shows which events a raw webhook holds; without it receipts show none.
     pub reparse: Option<Arc<dyn Reparse>>,
+    /// Knows where spooled webhooks went; without it their first receipts are never resolved.
+    pub spooled: Option<Arc<dyn SpooledReceipts>>,
     /// Bounds.
     pub limits: LookupLimits,
 }

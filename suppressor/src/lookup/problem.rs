@@ -111,6 +111,18 @@ impl From<event_log::BrowseError> for Problem {
     }
 }
 
+impl From<schemas::DecodeError> for Problem {
+    fn from(error: schemas::DecodeError) -> Self {
+        if error.is_unresolved() {
+            tracing::warn!(%error, "a record could not be read for a lookup");
+            return Self::unavailable(
+                "what another build wrote cannot be read before the schema registry answers: try again",
+            );
+        }
+        Self::internal(error.to_string())
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let document = serde_json::json!({

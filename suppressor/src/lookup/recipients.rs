@@ -49,9 +49,15 @@ async fn load(api: &Api, key: &RecipientKey) -> Result<(History, Vec<Delta>), St
     off_runtime(move || async move {
         let history = store.load(std::slice::from_ref(&key)).await?.into_iter().next().unwrap_or_default();
         let corrupt = |error: String| StoreError::Corrupt(format!("a delta: {error}"));
+        let unread = |error: schemas::DecodeError| match error.is_unresolved() {
+            true => StoreError::Unavailable(error.to_string()),
+            false => corrupt(error.to_string()),
+        };
         let mut deltas = Vec::new();
-        for (_, _, bytes) in store.audit(&key, max).await? {
-            let record: DeltaRecord = schemas::decode(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        let audit = store.audit(&key, max).await?;
+        schemas::ready(audit.iter().map(|(_, _, bytes)| bytes.as_slice())).await.map_err(unread)?;
+        for (_, _, bytes) in audit {
+            let record: DeltaRecord = schemas::decode(&bytes).map_err(unread)?;
             deltas.push(Delta::try_from(record).map_err(|error| corrupt(error.to_string()))?);
         }
         Ok((history, deltas))

@@ -14,7 +14,7 @@ use event_log::{Batch, Consumed, Fate, Output, Outputs, Position, Stage, StageEr
 use policies::Policies;
 use records::{Read, dead_letter, output, read};
 use schemas::{
-    encode, topics,
+    DecodeError, encode, topics,
     wire::{DeltaRecord, PolicyApplied, StateRecord},
 };
 use std::{
@@ -70,7 +70,9 @@ impl<S: Store> Suppressor<S> {
     }
 
     async fn work(&mut self, records: &[Consumed]) -> Result<Outputs, StageError> {
-        let reads: Vec<Read> = records.iter().map(read).collect();
+        let away = |error: DecodeError| StageError::Unavailable(error.to_string());
+        schemas::ready(records.iter().filter_map(|consumed| consumed.record.value.as_deref())).await.map_err(away)?;
+        let reads: Vec<Read> = records.iter().map(read).collect::<Result<_, _>>().map_err(away)?;
         for consumed in records {
             // A rewind drops them, and no assignment follows it.
             self.load_policies(consumed.position.partition).await?;

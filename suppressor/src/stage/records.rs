@@ -5,7 +5,7 @@ use crate::policy::Policy;
 use domain::{CanonicalEvent, Kind};
 use event_log::{Consumed, Fate, Header, Output, Record, StageError, Verdict};
 use schemas::{
-    codec, decode, encode, headers, topics,
+    DecodeError, codec, decode, encode, headers, topics,
     wire::{DeadLetter, EventRecord, PolicyApplied},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -17,25 +17,27 @@ pub(super) enum Read {
     Bad(&'static str, String),
 }
 
-pub(super) fn read(consumed: &Consumed) -> Read {
+/// Reads a record. One written with a schema that the registry could not be asked for is an error, and no bad record.
+pub(super) fn read(consumed: &Consumed) -> Result<Read, DecodeError> {
     let Some(value) = &consumed.record.value else {
-        return Read::Bad("no_value", "an event has a value".to_owned());
+        return Ok(Read::Bad("no_value", "an event has a value".to_owned()));
     };
-    let policy_id = <PolicyApplied as schemas::Wire>::codec().id;
-    if codec::schema_id(value).is_ok_and(|id| id == policy_id) {
-        return match decode::<PolicyApplied>(value) {
+    if codec::is::<PolicyApplied>(value) {
+        return Ok(match decode::<PolicyApplied>(value) {
             Ok(record) => match Policy::parse(u32::try_from(record.version).unwrap_or(0), &record.document) {
                 Ok(policy) => Read::Policy(Arc::new(policy), Box::new(record)),
                 Err(error) => Read::Bad("bad_policy", error.to_string()),
             },
+            Err(error) if error.is_unresolved() => return Err(error),
             Err(error) => Read::Bad("undecodable", error.to_string()),
-        };
+        });
     }
     let event = match decode::<EventRecord>(value) {
         Ok(event) => event,
-        Err(error) => return Read::Bad("undecodable", error.to_string()),
+        Err(error) if error.is_unresolved() => return Err(error),
+        Err(error) => return Ok(Read::Bad("undecodable", error.to_string())),
     };
-    match CanonicalEvent::try_from(event) {
+    Ok(match CanonicalEvent::try_from(event) {
         Ok(event)
             if event.kind == Kind::Reconsidered && !event.metadata.contains_key(crate::evidence::inner::POLICY) =>
         {
@@ -43,7 +45,7 @@ pub(super) fn read(consumed: &Consumed) -> Read {
         }
         Ok(event) => Read::Event(Box::new(event)),
         Err(error) => Read::Bad("unreadable", error.to_string()),
-    }
+    })
 }
 
 pub(super) fn output(topic: &str, consumed: &Consumed, key: String, value: Option<bytes::Bytes>) -> Output {

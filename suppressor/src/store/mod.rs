@@ -6,8 +6,11 @@
 //! - A write is whole or absent per recipient, or whole after a replay: applying the same writes again completes it.
 //! - What `load` returns holds every write whose `apply` returned.
 
+pub mod cql;
 pub mod embedded;
+pub mod identity;
 pub mod memory;
+mod value;
 
 use crate::{Evidence, History, evidence::RowKey};
 use async_trait::async_trait;
@@ -166,10 +169,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Drops ends that were dealt with.
     async fn spent(&self, due: &[Due]) -> Result<(), StoreError>;
 
-    /// Histories in order of keys, for jobs.
+    /// Histories in a fixed order, each recipient once, for jobs. `after` is the `next` of the page before; what it says is
+    /// the store's own, one line of text. A page may hold fewer than `max`, or none, and still have a `next`. Recipients
+    /// that come while a scan goes on are in it or not.
     async fn scan(&self, after: Option<&str>, max: usize) -> Result<Page<(RecipientKey, History)>, StoreError>;
 
-    /// What is in force, in order of keys, for export.
+    /// What is in force, paged as in [`Self::scan`], for export.
     async fn scan_in_force(&self, after: Option<&str>, max: usize)
     -> Result<Page<(RecipientKey, InForce)>, StoreError>;
 

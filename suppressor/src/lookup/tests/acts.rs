@@ -155,13 +155,31 @@ async fn receipts_show_the_webhook() {
 
     // Once the normalizer's position is past it, it was processed.
     use event_log::{Limits, Outputs, Polled, Session as _};
-    let mut session = bed.log.join("normalizer", topics::RAW).unwrap();
+    let mut session = bed.log.join(topics::NORMALIZERS, topics::RAW).unwrap();
     let limits = Limits { records_max: 1, bytes_max: 1 << 20, wait: std::time::Duration::ZERO };
     session.poll(&limits).unwrap();
     let Polled::Batch(batch) = session.poll(&limits).unwrap() else { panic!("no batch") };
     session.commit(&batch, &Outputs::default()).unwrap();
     assert_eq!(bed.get("/v1/receipts/r0.1.0.abc").await.json()["status"], "processed");
     assert_eq!(bed.get("/v1/receipts/r0.1.1.abc").await.json()["status"], "waiting");
+}
+
+#[tokio::test]
+async fn a_spooled_webhook_is_found_by_its_first_receipt() {
+    let bed = Bed::new();
+    put(&bed, topics::RAW, 1, encode(&raw("default", b"{}")).unwrap());
+    let told = bed.get("/v1/receipts/sabc").await.json();
+    assert_eq!((&told["receipt_id"], &told["body"]), (&json!("r0.1.0.abc"), &json!("{}")));
+    assert_eq!(told["events"], json!([{ "receipt_id": "r0.1.0.abc", "bytes": 2 }]));
+
+    for (uri, status) in [("sabd", 404), ("slost", 404), ("saway", 503), ("s", 400), ("sa.b", 400)] {
+        assert_eq!(bed.get(&format!("/v1/receipts/{uri}")).await.status, status, "{uri}");
+    }
+    // A stranger learns nothing: what is another tenant's looks like what is not there yet.
+    let theirs = bed.call_as("acme", "GET", "/v1/receipts/sabc", None, &[], Body::empty()).await;
+    let unknown = bed.call_as("acme", "GET", "/v1/receipts/sabd", None, &[], Body::empty()).await;
+    assert_eq!((theirs.status, theirs.text()), (404, unknown.text()));
+    assert!(unknown.text().contains("not in the log yet"), "{}", unknown.text());
 }
 
 fn letter(tenant: &str, topic: &str, value: Option<&[u8]>) -> DeadLetter {

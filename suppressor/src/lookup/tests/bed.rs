@@ -1,7 +1,7 @@
 //! The parts the tests run against.
 
 use crate::{
-    Suppressor,
+    StoreError, Suppressor,
     lookup::{ApiToken, CurrentPolicy, LookupDeps, LookupLimits, Reparse, Role, router},
     stage::NoMetrics,
     store::memory::{MemoryStore, Weather},
@@ -14,7 +14,7 @@ use event_log::{
 };
 use http_body_util::BodyExt as _;
 use schemas::{
-    encode, topics,
+    ReceiptId, encode, topics,
     wire::{EventRecord, RawWebhook},
 };
 use std::{
@@ -40,6 +40,22 @@ struct Mirror;
 impl Reparse for Mirror {
     fn events(&self, raw: &RawWebhook, receipt_id: &str) -> serde_json::Value {
         serde_json::json!([{ "receipt_id": receipt_id, "bytes": raw.body.len() }])
+    }
+}
+
+/// The webhook of inner id "abc" was spooled, and then appended as the first of partition 1; of "lost", the table says
+/// something wrong, and of "away" nothing.
+struct Drained;
+
+#[async_trait::async_trait]
+impl crate::lookup::SpooledReceipts for Drained {
+    async fn find(&self, inner: &str) -> Result<Option<ReceiptId>, StoreError> {
+        match inner {
+            "abc" => Ok(Some(ReceiptId::of("abc", 0, 1, 0))),
+            "lost" => Ok(Some(ReceiptId::of("other", 0, 1, 0))),
+            "away" => Err(StoreError::Unavailable("planted".to_owned())),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -123,6 +139,7 @@ impl Bed {
             tokens,
             open,
             reparse: Some(Arc::new(Mirror)),
+            spooled: Some(Arc::new(Drained)),
             limits,
         }
     }

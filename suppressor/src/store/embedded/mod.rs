@@ -8,20 +8,19 @@ mod retention;
 
 pub use retention::{Retention, Sweep};
 
-use super::{Due, InForce, MessageEntry, Page, PolicyRow, Store, StoreError, Write};
+use super::{
+    Due, InForce, MessageEntry, Page, PolicyRow, Store, StoreError, Write,
+    value::{read_value, write_value},
+};
 use crate::History;
 use async_trait::async_trait;
 use domain::{EventId, RecipientKey, Scope, Tenant, Timestamp};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, config::FilterPolicy};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
-/// First byte of every value, so that a later layout can be told apart.
-const LAYOUT: u8 = 1;
 /// A scan never returns more at once.
 const PAGE_MAX: usize = 10_000;
 const SEPARATOR: u8 = 0;
-/// Most values are smaller; what is larger grows.
-const VALUE_BYTES: usize = 512;
 /// Unflushed writes of one table: there are several, and what is small stays in the processor's caches.
 const MEMTABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -46,40 +45,6 @@ impl std::fmt::Debug for EmbeddedStore {
 
 fn engine(error: fjall::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
-}
-
-/// A value on its way into a row. (postcard's own growing output takes bytes one by one.)
-struct Value(Vec<u8>);
-
-impl postcard::ser_flavors::Flavor for Value {
-    type Output = Vec<u8>;
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<Vec<u8>> {
-        Ok(self.0)
-    }
-}
-
-fn write_value<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let mut out = Vec::with_capacity(VALUE_BYTES);
-    out.push(LAYOUT);
-    postcard::serialize_with_flavor(value, Value(out)).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-fn read_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    match bytes {
-        [LAYOUT, rest @ ..] => postcard::from_bytes(rest).map_err(|error| StoreError::Corrupt(error.to_string())),
-        _ => Err(StoreError::Corrupt("written by another version".to_owned())),
-    }
 }
 
 impl EmbeddedStore {

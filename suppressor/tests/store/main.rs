@@ -1,0 +1,9 @@
+//! One behavioural suite for every store, and what only some of them can show.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod bed;
+mod cql;
+mod order;
+mod suite;
+mod tokens;

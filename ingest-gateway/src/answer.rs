@@ -6,7 +6,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use providers::{Overload, Source};
-use schemas::ReceiptId;
+use schemas::Receipt;
 use service::Problem;
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use std::borrow::Cow;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// Durable.
-    Accepted(ReceiptId),
+    Accepted(Receipt),
     /// Concerns nobody, and why.
     Ignored(&'static str),
 }

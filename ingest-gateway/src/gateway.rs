@@ -10,15 +10,15 @@ use crate::{
     record::{self, Verified},
     route,
     sources::{Configured, Sources},
+    spool::{SpoolingError, Way},
     tokens::{Bound, TokenKey, TokenStore},
 };
 use axum::{Router, body::Body, response::Response};
 use bytes::Bytes;
 use domain::Timestamp;
-use event_log::{Append, AppendError};
+use event_log::AppendError;
 use http::{Method, Request, header, request::Parts};
 use providers::{Authentication, Context, Overload};
-use schemas::{ReceiptId, topics};
 use service::{Clock, Metrics, admin::Readiness, telemetry::TelemetryError};
 use std::{sync::Arc, time::Duration};
 
@@ -27,14 +27,14 @@ const TOLERANCE_S: u64 = 43_200;
 /// How long a provider goes on retrying at most, where tokens are bound: Mailgun, eight hours.
 const RETRY_SPAN_S: u64 = 8 * 3_600;
 /// The readiness check that fails for a while when the log cannot be written.
-const LOG_CHECK: &str = "log";
-const LOG_CHECK_FAILS_FOR: Duration = Duration::from_secs(5);
+pub(crate) const LOG_CHECK: &str = "log";
+pub(crate) const LOG_CHECK_FAILS_FOR: Duration = Duration::from_secs(5);
 
 /// What the gateway works with.
 #[derive(Debug)]
 pub struct GatewayDeps {
-    /// The log.
-    pub append: Arc<dyn Append>,
+    /// The log, with a spool or without.
+    pub append: Way,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The configured endpoints.
@@ -63,7 +63,7 @@ pub enum GatewayError {
 /// The gateway: one for all connections.
 #[derive(Debug)]
 pub struct Gateway {
-    append: Arc<dyn Append>,
+    append: Way,
     clock: Arc<dyn Clock>,
     sources: Sources,
     tokens: Arc<dyn TokenStore>,
@@ -212,16 +212,22 @@ impl Gateway {
             tracing::error!(%error, "cannot write a webhook down");
             Refusal::Internal
         })?;
-        match self.append.append(topics::RAW, None, record).await {
-            Ok(at) => Ok(Taken::Accepted(ReceiptId::of(verified.inner_id, at.epoch, at.partition, at.offset))),
-            Err(AppendError::Busy) => Err(self.overload(configured, "log_busy")),
-            Err(AppendError::TooLarge { .. }) => Err(Refusal::RecordTooLarge),
-            Err(AppendError::Unavailable(detail)) => {
-                tracing::warn!(%detail, "the log cannot be written");
-                self.readiness.fail_for(LOG_CHECK, LOG_CHECK_FAILS_FOR);
-                Err(self.overload(configured, "log_unavailable"))
-            }
-        }
+        let kept = self.append.append(record).await.map_err(|error| self.unkept(configured, error))?;
+        Ok(Taken::Accepted(kept.receipt(verified.inner_id)))
+    }
+
+    /// The refusal of a webhook that is durable nowhere.
+    fn unkept(&self, configured: &Configured, error: SpoolingError) -> Refusal {
+        let cause = match &error {
+            SpoolingError::Log(AppendError::TooLarge { .. }) => return Refusal::RecordTooLarge,
+            SpoolingError::Log(AppendError::Busy) => return self.overload(configured, "log_busy"),
+            SpoolingError::Log(AppendError::Unavailable(_)) => "log_unavailable",
+            SpoolingError::Full => "spool_full",
+            SpoolingError::Failed(_) => "spool_failed",
+        };
+        tracing::warn!(%error, "a webhook cannot be taken");
+        self.readiness.fail_for(LOG_CHECK, LOG_CHECK_FAILS_FOR);
+        self.overload(configured, cause)
     }
 
     fn overload(&self, configured: &Configured, cause: &'static str) -> Refusal {

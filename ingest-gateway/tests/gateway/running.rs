@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use event_log::{Append, AppendError, Position, Record};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use ingest_gateway::{Configured, Gateway, GatewayDeps, Limits, MemoryTokens, Sources, TokenStore};
+use ingest_gateway::{
+    Configured, Gateway, GatewayDeps, Limits, MemoryTokens, Sources, SpoolConfig, Spooling, SpoolingDeps, TokenStore,
+    Way,
+};
 use providers::{Source, SourceSpec};
 use schemas::wire::RawWebhook;
 use service::{
@@ -67,6 +70,8 @@ pub(crate) struct Setup {
     pub(crate) server: ServerLimits,
     pub(crate) tokens: Arc<dyn TokenStore>,
     pub(crate) tls: Option<TlsFiles>,
+    /// A spool before the log.
+    pub(crate) spool: Option<SpoolConfig>,
 }
 
 impl Default for Setup {
@@ -77,6 +82,7 @@ impl Default for Setup {
             server: ServerLimits::default(),
             tokens: Arc::new(MemoryTokens::new(1_000)),
             tls: None,
+            spool: None,
         }
     }
 }
@@ -111,6 +117,7 @@ pub(crate) struct Running {
     pub(crate) stop: CancellationToken,
     pub(crate) server: JoinHandle<Drained>,
     pub(crate) client: reqwest::Client,
+    pub(crate) spooling: Option<Arc<Spooling>>,
 }
 
 pub(crate) async fn start(setup: Setup) -> Running {
@@ -121,8 +128,18 @@ pub(crate) async fn start(setup: Setup) -> Running {
     });
     let clock = Arc::new(ManualClock::at_micros(NOW_S * 1_000_000));
     let (metrics, readiness) = (Metrics::new().unwrap(), Readiness::default());
+    let spooling = setup.spool.map(|config| {
+        let deps = SpoolingDeps {
+            append: log.clone(),
+            receipts: None,
+            clock: clock.clone(),
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+        };
+        Spooling::open(&config, deps).unwrap()
+    });
     let gateway = Gateway::new(GatewayDeps {
-        append: log.clone(),
+        append: spooling.clone().map_or_else(|| Way::Log(log.clone()), Way::Spooling),
         clock: clock.clone(),
         sources: Sources::new(setup.sources).unwrap(),
         tokens: setup.tokens,
@@ -137,7 +154,7 @@ pub(crate) async fn start(setup: Setup) -> Running {
     let server = tokio::spawn(server.run(gateway.router(), stop.clone()));
     service::serve::install_crypto();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    Running { address, log, clock, metrics, readiness, stop, server, client }
+    Running { address, log, clock, metrics, readiness, stop, server, client, spooling }
 }
 
 impl Running {

@@ -1,7 +1,10 @@
 //! The one configuration file, whole. `docs/configuration.md` is its manual; a test keeps the two in step.
 
+use crate::registry::RegistryConfig;
 use anyhow::{Context as _, bail};
 use domain::Tenant;
+use event_log::kafka::KafkaConfig;
+use ingest_gateway::SpoolConfig;
 use providers::SourceSpec;
 use serde::{Deserialize, Serialize};
 use service::{
@@ -14,21 +17,32 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
+use suppressor::store::cql::CqlConfig;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// Where the embedded log and store live. One process at a time.
+    /// Where the embedded log and store live; on a cluster, what a process remembers of the schema registry. One process at
+    /// a time.
     pub(crate) data_dir: PathBuf,
+    /// The name of a process of `quell serve`: unique among those that live, stable over its restarts. Empty: the host's.
+    pub(crate) instance: String,
     /// Where webhooks come in.
     pub(crate) gateway: GatewayConfig,
     /// Where senders, support and subscribers ask.
     pub(crate) lookup: LookupConfig,
     /// Where operators look.
     pub(crate) admin: AdminConfig,
-    /// The embedded log and store.
+    /// The embedded log and store, and how stages take their work.
     pub(crate) engine: EngineConfig,
+    /// The log of `quell serve`.
+    pub(crate) kafka: KafkaConfig,
+    /// The store of `quell serve`.
+    pub(crate) store: CqlConfig,
+    /// The schema registry of `quell serve`; without, schema ids are embedded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) registry: Option<RegistryConfig>,
     /// The suppression policy.
     pub(crate) policy: PolicyConfig,
     /// The job that finds who no longer reads.
@@ -50,7 +64,11 @@ impl Default for Config {
             gateway: GatewayConfig::default(),
             lookup: LookupConfig::default(),
             admin: AdminConfig::default(),
+            instance: String::new(),
             engine: EngineConfig::default(),
+            kafka: KafkaConfig::default(),
+            store: CqlConfig::default(),
+            registry: None,
             policy: PolicyConfig::default(),
             unengaged: UnengagedConfig::default(),
             logs: LogsConfig::default(),
@@ -73,6 +91,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) limits: ingest_gateway::Limits,
     /// Bounds of connections.
     pub(crate) server: ServerLimits,
+    /// What keeps webhooks of `quell serve` while the log is away.
+    pub(crate) spool: SpoolConfig,
 }
 
 impl Default for GatewayConfig {
@@ -82,6 +102,7 @@ impl Default for GatewayConfig {
             tls: None,
             limits: ingest_gateway::Limits::default(),
             server: ServerLimits::default(),
+            spool: SpoolConfig::default(),
         }
     }
 }
@@ -370,7 +391,9 @@ const fn default_timeout_ms() -> u64 {
 impl Config {
     /// Reads and checks the file, if there is one, with the environment over it.
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
-        let config: Self = config::load(file)?;
+        let mut config: Self = config::load(file)?;
+        let follow = |reference: &str| Secret::follow(reference).map(|secret| secret.expose().to_owned());
+        config.kafka.security.resolve(follow).map_err(|error| anyhow::anyhow!("kafka.security: {error}"))?;
         config.check()?;
         Ok(config)
     }
@@ -404,6 +427,30 @@ impl Config {
             bail!("unengaged.every_hours must be at least 1");
         }
         Ok(())
+    }
+
+    /// What `quell serve` needs beyond that.
+    pub(crate) fn check_cluster(&self) -> anyhow::Result<()> {
+        self.kafka.validate().context("kafka")?;
+        self.store.validate()?;
+        self.gateway.spool.validate().context("gateway.spool")?;
+        if let Some(registry) = &self.registry {
+            registry.check()?;
+        }
+        self.instance().map(|_| ())
+    }
+
+    /// This process's name among the others.
+    pub(crate) fn instance(&self) -> anyhow::Result<String> {
+        if !self.instance.is_empty() {
+            return Ok(self.instance.clone());
+        }
+        let name = rustix::system::uname();
+        let name = name.nodename().to_str().unwrap_or_default();
+        if name.is_empty() {
+            bail!("the host has no name: set instance to one that is unique and stays over restarts");
+        }
+        Ok(name.to_owned())
     }
 
     fn check_sources(&self) -> anyhow::Result<()> {

@@ -1,28 +1,19 @@
 //! What the lookup API is given in this process.
 
-use crate::config::{Config, Role};
+use crate::{config::Role, engine::Engine, process::Process};
 use domain::{Tenant, Timestamp};
-use event_log::embedded::EmbeddedLog;
 use providers::{Fate, Request, Source, SourceSpec, webhook::Context};
 use schemas::wire::RawWebhook;
 use serde_json::{Value, json};
-use service::Clock;
 use std::sync::Arc;
-use suppressor::{
-    lookup::{self, ApiToken, CurrentPolicy, LookupDeps, LookupLimits},
-    store::embedded::EmbeddedStore,
-};
+use suppressor::lookup::{self, ApiToken, LookupDeps, LookupLimits, SpooledReceipts};
 
-/// The parts it rests on.
-pub(crate) struct Parts {
-    pub(crate) store: Arc<EmbeddedStore>,
-    pub(crate) log: Arc<EmbeddedLog>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) policy: Arc<CurrentPolicy>,
-}
-
-pub(crate) fn make(config: &Config, parts: Parts) -> anyhow::Result<LookupDeps> {
-    let clock = parts.clock;
+pub(crate) fn make<E: Engine>(
+    process: &Process,
+    engine: &E,
+    spooled: Option<Arc<dyn SpooledReceipts>>,
+) -> LookupDeps {
+    let (config, clock, log) = (&process.config, process.clock.clone(), Arc::new(engine.log().clone()));
     let tokens = config.lookup.tokens.iter().map(|token| ApiToken {
         name: token.name.clone(),
         secret: token.secret.expose().to_owned(),
@@ -32,17 +23,18 @@ pub(crate) fn make(config: &Config, parts: Parts) -> anyhow::Result<LookupDeps> 
         },
         tenant: token.tenant.clone(),
     });
-    Ok(LookupDeps {
-        store: parts.store,
-        append: parts.log.clone(),
-        browse: parts.log,
+    LookupDeps {
+        store: Arc::new(engine.store().clone()),
+        append: log.clone(),
+        browse: log,
         clock: Arc::new(move || Timestamp::from_micros(clock.now_micros()).unwrap_or(Timestamp::EPOCH)),
-        policy: parts.policy,
+        policy: process.policy.clone(),
         tokens: tokens.collect(),
         open: config.lookup.open,
         reparse: Some(Arc::new(Reparse)),
+        spooled,
         limits: LookupLimits::default(),
-    })
+    }
 }
 
 /// Reads a raw webhook again, as the normalizer did.

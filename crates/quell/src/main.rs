@@ -2,19 +2,30 @@
 
 mod commands;
 mod config;
+mod engine;
 mod inspect;
 mod lanes;
 mod lookup_deps;
 mod metrics;
+mod policy;
+mod process;
+mod registry;
+mod serve;
+mod stages;
 mod up;
+mod upkeep;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use commands::{
     Check, ConfigCommand, DeadLettersCommand, Doctor, Export, Filter, Import, Message, Output, PolicyCommand, Receipt,
-    Release, Suppress, UnengagedCommand, Verdict, Why,
+    Release, StoreCommand, Suppress, TopicsCommand, UnengagedCommand, Verdict, Why,
 };
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -57,6 +68,15 @@ enum Command {
         after_help = "Exit codes: 0 ended by SIGTERM or SIGINT, 2 it could not start or go on\n\nExample:\n  quell --config quell.toml up"
     )]
     Up,
+    /// Run some parts over Kafka and a CQL store, beside any number of other processes
+    #[command(
+        after_help = "Exit codes: 0 ended by SIGTERM or SIGINT, 2 it could not start or go on\n\nExample:\n  quell --config quell.toml serve --role gateway\n  quell --config quell.toml serve --role normalizer,suppressor"
+    )]
+    Serve {
+        /// What to run
+        #[arg(long = "role", required = true, value_delimiter = ',', value_name = "ROLE")]
+        roles: Vec<serve::Role>,
+    },
     /// Run recorded requests through gateway and normalizer, without side effects
     ///
     /// A JSON document a line in: {"provider","method","url","headers":{},"body" or "body_base64","source":{},"now"}.
@@ -105,6 +125,16 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Check or apply the topics of a cluster
+    Topics {
+        #[command(subcommand)]
+        command: TopicsCommand,
+    },
+    /// Check or migrate the tables of a CQL store
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Check machine, configuration, secrets and accounts, and say what to do next
     Doctor(Doctor),
 }
@@ -123,12 +153,10 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<Verdict> {
     let (config, output) = (cli.config.as_deref(), cli.output);
     match cli.command {
-        Command::Up => {
-            let config = config::Config::load(config)?;
-            service::telemetry::init_logs(config.logs.format, &config.logs.filter)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-            runtime.block_on(up::run(config))?;
-            Ok(Verdict::Yes)
+        Command::Up => long(config, up::run),
+        Command::Serve { roles } => {
+            let roles: Vec<_> = roles.into_iter().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+            long(config, async |config| serve::run(config, &roles).await)
         }
         Command::Inspect { file } => {
             inspect::run(&file, &mut std::io::BufWriter::new(std::io::stdout().lock()))?;
@@ -147,8 +175,19 @@ fn run(cli: Cli) -> anyhow::Result<Verdict> {
         Command::DeadLetters { command } => commands::run(command.run(output)),
         Command::Unengaged { command } => commands::run(command.run(output)),
         Command::Policy { command } => commands::run(command.run(output)),
+        Command::Topics { command } => commands::run(command.run(config, output)),
+        Command::Store { command } => commands::run(command.run(config, output)),
         Command::Doctor(doctor) => commands::run(doctor.run(config, output)),
     }
+}
+
+/// Runs what goes on until it is told to end.
+fn long(file: Option<&Path>, run: impl AsyncFnOnce(config::Config) -> anyhow::Result<()>) -> anyhow::Result<Verdict> {
+    let config = config::Config::load(file)?;
+    service::telemetry::init_logs(config.logs.format, &config.logs.filter)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(run(config))?;
+    Ok(Verdict::Yes)
 }
 
 #[cfg(test)]
@@ -185,7 +224,7 @@ mod tests {
 
     #[test]
     fn arguments_are_read_and_refused() {
-        let good: [&[&str]; 9] = [
+        let good: [&[&str]; 12] = [
             &[
                 "check",
                 "a@example.com",
@@ -205,6 +244,9 @@ mod tests {
             &["unengaged", "run", "--wait", "--timeout", "5"],
             &["policy", "apply", "p.toml", "--by", "jane"],
             &["export", "--tenant", "acme"],
+            &["topics", "check", "--file", "t.toml", "--partitions", "4", "-o", "json"],
+            &["topics", "apply", "--replication-factor", "1", "--min-insync", "1", "--yes"],
+            &["store", "migrate", "--yes"],
         ];
         let bad: [&[&str]; 8] = [
             &["check"],

@@ -149,13 +149,13 @@ pub(crate) fn child(directory: &Path, events: u64, workers: u32) -> anyhow::Resu
     let partitions: Vec<u32> = (0..PARTITIONS).collect();
 
     let (began, cpu_before) = (Instant::now(), usage::cpu_seconds_by_thread()?);
-    let session = log.session("normalizer", schemas::topics::RAW, &partitions)?;
+    let session = log.session(schemas::topics::NORMALIZERS, schemas::topics::RAW, &partitions)?;
     let stage = Normalizer::new(Arc::new(normalizer::Nobody));
     let raw_limits = Limits { bytes_max: 512 * 1_024, ..limits };
     let mut handles = vec![spawn_runner("normalizer", session, stage, raw_limits, stop.clone(), normalized.clone())?];
     for worker in 0..workers {
         let own: Vec<u32> = partitions.iter().copied().filter(|partition| partition % workers == worker).collect();
-        let session = log.session("suppressor", schemas::topics::EVENTS, &own)?;
+        let session = log.session(schemas::topics::SUPPRESSORS, schemas::topics::EVENTS, &own)?;
         let stage = Suppressor::new(store.clone(), Arc::new(NoMetrics));
         let name = format!("suppressor-{worker}");
         handles.push(spawn_runner(&name, session, stage, limits, stop.clone(), suppressed.clone())?);

@@ -79,7 +79,7 @@ pub(crate) fn gateway_only(directory: &Path) -> anyhow::Result<()> {
     let sources =
         [("generic", requests::GENERIC), ("sendgrid", requests::SENDGRID), ("mailgun", requests::MAILGUN)].map(source);
     let gateway = Gateway::new(GatewayDeps {
-        append: Arc::new(log),
+        append: ingest_gateway::Way::Log(Arc::new(log)),
         clock: Arc::new(SystemClock),
         sources: Sources::new(sources.into_iter().collect::<anyhow::Result<Vec<_>>>()?)?,
         tokens: Arc::new(tokens),

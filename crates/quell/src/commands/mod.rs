@@ -5,6 +5,7 @@ mod act;
 mod api;
 mod check;
 mod configuration;
+mod confirm;
 mod dead_letters;
 mod doctor;
 mod export;
@@ -16,6 +17,8 @@ mod part_file;
 mod policy;
 mod receipt;
 mod show;
+mod store;
+mod topics;
 mod unengaged;
 mod why;
 
@@ -30,6 +33,8 @@ pub(crate) use import::Import;
 pub(crate) use message::Message;
 pub(crate) use policy::PolicyCommand;
 pub(crate) use receipt::Receipt;
+pub(crate) use store::StoreCommand;
+pub(crate) use topics::TopicsCommand;
 pub(crate) use unengaged::UnengagedCommand;
 pub(crate) use why::Why;
 

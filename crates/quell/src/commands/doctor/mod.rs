@@ -1,6 +1,7 @@
 //! `quell doctor`: whether this machine and this configuration can do the work, a line a check, with what to do next.
 
 mod accounts;
+mod cluster;
 mod machine;
 mod network;
 
@@ -47,7 +48,7 @@ struct Finding {
 }
 
 /// All that was found.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
@@ -91,6 +92,7 @@ impl Doctor {
             lookup(&config, &mut findings);
             policy(&config, &mut findings);
             sources(&config, &mut findings);
+            cluster::check(&config, &mut findings).await;
             accounts::check(&config, self.offline, &mut findings).await;
         }
         let (warned, failed) = (findings.count(Health::Warn), findings.count(Health::Fail));

@@ -1,0 +1,69 @@
+//! The embedded log and store: one database, one process.
+
+use super::{Engine, Member};
+use crate::config::Config;
+use anyhow::Context as _;
+use event_log::{
+    Append as _, TopicSpec,
+    embedded::{EmbeddedLog, EmbeddedSession, Limits, open_database},
+};
+use schemas::topics;
+use suppressor::store::embedded::EmbeddedStore;
+
+#[derive(Clone)]
+pub(crate) struct Embedded {
+    pub(crate) db: fjall::Database,
+    log: EmbeddedLog,
+    store: EmbeddedStore,
+}
+
+impl Embedded {
+    pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&config.data_dir)
+            .with_context(|| format!("cannot make data_dir {}", config.data_dir.display()))?;
+        let db = open_database(&config.data_dir, config.engine.cache_mib << 20).with_context(|| {
+            format!("cannot open data_dir {}: is another quell running on it?", config.data_dir.display())
+        })?;
+        let log = EmbeddedLog::open(db.clone(), &topic_specs(config), Limits::default())?;
+        let store = EmbeddedStore::open(db.clone())?;
+        Ok(Self { db, log, store })
+    }
+}
+
+impl Engine for Embedded {
+    type Log = EmbeddedLog;
+    type Store = EmbeddedStore;
+    type Session = EmbeddedSession;
+
+    fn log(&self) -> &EmbeddedLog {
+        &self.log
+    }
+
+    fn store(&self) -> &EmbeddedStore {
+        &self.store
+    }
+
+    /// The only process has every partition; its workers share them out.
+    fn session(&self, member: &Member<'_>) -> anyhow::Result<EmbeddedSession> {
+        let all = 0..self.log.partitions(member.topic)?;
+        let own: Vec<u32> = all.filter(|partition| partition % member.workers.max(1) == member.worker).collect();
+        Ok(self.log.session(member.group, member.topic, &own)?)
+    }
+}
+
+fn topic_specs(config: &Config) -> Vec<TopicSpec> {
+    const DAY_MS: u64 = 86_400_000;
+    let spec = |topic: topics::Topic| {
+        let days = match topic.name {
+            topics::RAW => config.engine.raw_days,
+            topics::EVENTS => config.engine.events_days,
+            _ => config.engine.deltas_days,
+        };
+        TopicSpec {
+            name: topic.name.into(),
+            partitions: config.engine.partitions,
+            retention_ms: topic.retention_ms.map(|_| days.saturating_mul(DAY_MS)),
+        }
+    };
+    topics::all().into_iter().map(spec).collect()
+}

@@ -1,0 +1,67 @@
+//! The normalizer, the suppressor's workers and the syncer's lanes, each on threads of their own.
+
+use crate::{
+    engine::{Engine, Member},
+    metrics::StageMetrics,
+    process::{Process, Running},
+    upkeep::Duty,
+};
+use event_log::{Limits, Observer, Session, Stage, runner::spawn_runner};
+use normalizer::Normalizer;
+use schemas::topics;
+use std::{sync::Arc, time::Duration};
+use suppressor::Suppressor;
+
+/// Bytes of raw webhooks in one batch of the normalizer: some thousands of events.
+const RAW_BYTES_MAX: usize = 512 * 1_024;
+const BYTES_MAX: usize = 8 << 20;
+const WAIT: Duration = Duration::from_millis(500);
+
+fn limits(process: &Process) -> Limits {
+    Limits { records_max: process.config.engine.batch_records_max, bytes_max: BYTES_MAX, wait: WAIT }
+}
+
+/// The normalizer. Raw webhooks have no order to keep, so one worker a process is enough; more processes share the topic.
+pub(crate) fn normalizer<E: Engine>(
+    process: &Process,
+    engine: &E,
+    counts: Arc<StageMetrics>,
+) -> anyhow::Result<Running> {
+    let session = engine.session(&Member::only(topics::NORMALIZERS, topics::RAW))?;
+    // A webhook holds up to hundreds of events: smaller batches, or one commit would hold up every webhook's own.
+    let limits = Limits { bytes_max: RAW_BYTES_MAX, ..limits(process) };
+    let name = "normalizer";
+    spawn(process, name, session, Normalizer::new(counts), limits, process.runners.of(name))
+}
+
+/// The suppressor's workers.
+pub(crate) fn suppressors<E: Engine>(
+    process: &Process,
+    engine: &E,
+    counts: &Arc<StageMetrics>,
+    duty: &Duty,
+) -> anyhow::Result<Vec<Running>> {
+    let workers = process.config.engine.suppressor_workers;
+    let start = |worker| {
+        let member = Member { worker, workers, ..Member::only(topics::SUPPRESSORS, topics::EVENTS) };
+        let name = format!("suppressor-{worker}");
+        let stage = Suppressor::new(engine.store().clone(), counts.clone());
+        let observer = duty.observed_by(process.runners.of(&name));
+        spawn(process, &name, engine.session(&member)?, stage, limits(process), observer)
+    };
+    (0..workers).map(start).collect()
+}
+
+/// Runs a stage until the process ends, or it does for good.
+pub(crate) fn spawn<S: Session + 'static, T: Stage + 'static>(
+    process: &Process,
+    name: &str,
+    session: S,
+    stage: T,
+    limits: Limits,
+    observer: impl Observer + 'static,
+) -> anyhow::Result<Running> {
+    let handle = spawn_runner(name, session, stage, limits, process.shutdown.token(), Arc::new(observer))?;
+    Ok((name.to_owned(), tokio::spawn(handle.ended())))
+}
+

@@ -8,11 +8,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use suppressor::lookup::{self, ApiToken, LookupDeps, LookupLimits, SpooledReceipts};
 
-pub(crate) fn make<E: Engine>(
-    process: &Process,
-    engine: &E,
-    spooled: Option<Arc<dyn SpooledReceipts>>,
-) -> LookupDeps {
+pub(crate) fn make<E: Engine>(process: &Process, engine: &E, spooled: Option<Arc<dyn SpooledReceipts>>) -> LookupDeps {
     let (config, clock, log) = (&process.config, process.clock.clone(), Arc::new(engine.log().clone()));
     let tokens = config.lookup.tokens.iter().map(|token| ApiToken {
         name: token.name.clone(),

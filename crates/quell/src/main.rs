@@ -171,7 +171,7 @@ fn run(cli: Cli) -> anyhow::Result<Verdict> {
         Command::Suppress(suppress) => commands::run(suppress.run(output)),
         Command::Release(release) => commands::run(release.run(output)),
         Command::Import(import) => commands::run(import.run(config, output)),
-        Command::Export(export) => commands::run(export.run(output)),
+        Command::Export(export) => commands::run(export.run(config, output)),
         Command::DeadLetters { command } => commands::run(command.run(output)),
         Command::Unengaged { command } => commands::run(command.run(output)),
         Command::Policy { command } => commands::run(command.run(output)),

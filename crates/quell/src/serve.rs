@@ -49,11 +49,7 @@ const WAIT: Duration = Duration::from_secs(1);
 pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<()> {
     let has = |role| roles.contains(&role);
     let has_stages = has(Role::Normalizer) || has(Role::Suppressor) || has(Role::Syncer);
-    let checks = [
-        (GATEWAY_CHECK, has(Role::Gateway)),
-        (STAGES_CHECK, has_stages),
-        (LOOKUP_CHECK, has(Role::Lookup)),
-    ];
+    let checks = [(GATEWAY_CHECK, has(Role::Gateway)), (STAGES_CHECK, has_stages), (LOOKUP_CHECK, has(Role::Lookup))];
     let checks: Vec<&'static str> = checks.iter().filter(|(_, is_ours)| *is_ours).map(|(name, _)| *name).collect();
     config.check_cluster()?;
     let process = Process::begin(config, &checks)?;

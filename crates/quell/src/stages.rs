@@ -64,4 +64,3 @@ pub(crate) fn spawn<S: Session + 'static, T: Stage + 'static>(
     let handle = spawn_runner(name, session, stage, limits, process.shutdown.token(), Arc::new(observer))?;
     Ok((name.to_owned(), tokio::spawn(handle.ended())))
 }
-

@@ -101,7 +101,8 @@ pub(crate) async fn settle(
         let events = metrics.sum("quell_normalizer_events_total", "");
         let decided = metrics.records("suppressor");
         let deltas = metrics.sum("quell_suppressor_deltas_total", "");
-        let told: Vec<u64> = accounts.iter().map(|account| metrics.records(&format!("quell.syncer.{account}"))).collect();
+        let told: Vec<u64> =
+            accounts.iter().map(|account| metrics.records(&format!("quell.syncer.{account}"))).collect();
         bar.set_length(deltas * u64::try_from(told.len()).unwrap_or(1));
         bar.set_position(told.iter().sum());
         if normalized >= webhooks && decided >= events && told.iter().all(|told| *told >= deltas) {

@@ -8,8 +8,8 @@ use super::{
 };
 use rdkafka::{
     admin::{
-        AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic,
-        ResourceSpecifier, TopicReplication,
+        AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier,
+        TopicReplication,
     },
     config::FromClientConfigAndContext,
     error::{KafkaError, RDKafkaErrorCode},

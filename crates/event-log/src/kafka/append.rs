@@ -197,11 +197,8 @@ pub(super) struct Appender {
 }
 
 fn make(config: &KafkaConfig, common: &Common, state: &Arc<State>) -> Result<ThreadedProducer<Reports>, OpenError> {
-    let context = Reports {
-        common: common.clone(),
-        state: Arc::clone(state),
-        record_bytes_max: config.record_bytes_max,
-    };
+    let context =
+        Reports { common: common.clone(), state: Arc::clone(state), record_bytes_max: config.record_bytes_max };
     Ok(ThreadedProducer::from_config_and_context(&client::appender(config)?, context)?)
 }
 
@@ -335,9 +332,9 @@ impl Append for KafkaLog {
             // There may be more partitions by now.
             None => {
                 known = self.look_up(topic).await?;
-                shared.place(&known, partition, &record).ok_or_else(|| {
-                    AppendError::Unavailable(format!("no partition {partition:?} of topic {topic}"))
-                })?
+                shared
+                    .place(&known, partition, &record)
+                    .ok_or_else(|| AppendError::Unavailable(format!("no partition {partition:?} of topic {topic}")))?
             }
         };
         let report = shared.enqueue(&known, place, &record)?;

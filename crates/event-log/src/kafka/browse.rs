@@ -50,13 +50,7 @@ impl Shared {
         }
     }
 
-    fn read(
-        &self,
-        topic: &str,
-        partition: u32,
-        offset: u64,
-        records_max: usize,
-    ) -> Result<Vec<Consumed>, BrowseError> {
+    fn read(&self, topic: &str, partition: u32, offset: u64, records_max: usize) -> Result<Vec<Consumed>, BrowseError> {
         let topic = self.checked(topic, partition)?;
         if records_max == 0 {
             return Ok(Vec::new());
@@ -85,8 +79,7 @@ impl Shared {
 
     fn read_with(&self, mut reader: Reader, piece: &Piece, deadline: Instant) -> Result<Vec<Consumed>, BrowseError> {
         // A reader that failed is not used again.
-        let (records, ended) =
-            reader.read(piece, self.config.epoch, deadline).map_err(BrowseError::Unavailable)?;
+        let (records, ended) = reader.read(piece, self.config.epoch, deadline).map_err(BrowseError::Unavailable)?;
         self.readers.put(reader);
         match ended {
             // "Nothing" would mean the end.

@@ -1,14 +1,8 @@
 //! How each kind of client is set up.
 
-use super::{
-    OpenError,
-    config::KafkaConfig,
-};
+use super::{OpenError, config::KafkaConfig};
 use rdkafka::{
-    ClientConfig, ClientContext,
-    client::OAuthToken,
-    config::RDKafkaLogLevel,
-    consumer::ConsumerContext,
+    ClientConfig, ClientContext, client::OAuthToken, config::RDKafkaLogLevel, consumer::ConsumerContext,
     error::KafkaError,
 };
 use std::{error::Error, fmt, path::Path, sync::Arc, time::Duration};
@@ -39,7 +33,10 @@ pub struct Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").field("principal", &self.principal).field("ends_ms", &self.ends_ms).finish_non_exhaustive()
+        f.debug_struct("Token")
+            .field("principal", &self.principal)
+            .field("ends_ms", &self.ends_ms)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,7 +57,9 @@ impl ClientContext for Common {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if std::env::var_os("DIAG").is_some() { eprintln!("DIAG log {facility} {message}"); }
+        if std::env::var_os("DIAG").is_some() {
+            eprintln!("DIAG log {facility} {message}");
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::warn!(target: "librdkafka", facility, "{message}");

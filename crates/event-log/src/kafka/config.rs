@@ -366,7 +366,10 @@ impl KafkaConfig {
             }
         }
         if self.delivery_timeout_ms >= self.transaction_timeout_ms {
-            return wrong("delivery_timeout_ms", "must be below transaction_timeout_ms, or no commit could end in time");
+            return wrong(
+                "delivery_timeout_ms",
+                "must be below transaction_timeout_ms, or no commit could end in time",
+            );
         }
         if self.session_timeout_ms > self.poll_interval_max_ms {
             return wrong("poll_interval_max_ms", "must not be below session_timeout_ms");
@@ -394,7 +397,10 @@ impl KafkaConfig {
             }
         }
         if self.record_bytes_max > self.queue_bytes_max {
-            return wrong("record_bytes_max", "must not be above queue_bytes_max, or a large record would never be sent");
+            return wrong(
+                "record_bytes_max",
+                "must not be above queue_bytes_max, or a large record would never be sent",
+            );
         }
         Ok(())
     }

@@ -22,9 +22,11 @@ pub(super) fn headers(record: &Record) -> Option<OwnedHeaders> {
         return None;
     }
     let empty = OwnedHeaders::new_with_capacity(record.headers.len());
-    Some(record.headers.iter().fold(empty, |headers, header| {
-        headers.insert(NativeHeader { key: &header.name, value: Some(&*header.value) })
-    }))
+    Some(
+        record.headers.iter().fold(empty, |headers, header| {
+            headers.insert(NativeHeader { key: &header.name, value: Some(&*header.value) })
+        }),
+    )
 }
 
 /// Copies a message out of librdkafka's buffer: key and value into one allocation. `None` for an offset that cannot be.

@@ -57,8 +57,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(shared: &Shared) -> Result<Self, OpenError> {
-        let consumer =
-            BaseConsumer::from_config_and_context(&client::reader(&shared.config)?, shared.common.clone())?;
+        let consumer = BaseConsumer::from_config_and_context(&client::reader(&shared.config)?, shared.common.clone())?;
         Ok(Self { consumer, at: None, used: Instant::now() })
     }
 

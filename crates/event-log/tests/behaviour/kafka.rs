@@ -284,7 +284,10 @@ async fn a_position_that_is_not_kept_is_refused() {
         }
     });
     let refused = refused.unwrap();
-    assert!(refused.contains("stands at 2 in partition 0 of") && refused.contains("oldest kept record is 4"), "{refused}");
+    assert!(
+        refused.contains("stands at 2 in partition 0 of") && refused.contains("oldest kept record is 4"),
+        "{refused}"
+    );
     assert!(session.poll_once(SOON).is_err(), "and stays so");
     drop(session);
 
@@ -436,7 +439,8 @@ async fn a_poisoned_record_is_isolated() {
     let (stage, shutdown) = (Touchy::default(), CancellationToken::new());
     let n_failed = Arc::clone(&stage.n_failed);
     let limits = Limits { records_max: 8, bytes_max: 1 << 20, wait: SOON };
-    let handle = spawn_runner("touchy-0", log.session("single"), stage, limits, shutdown.clone(), Arc::new(())).unwrap();
+    let handle =
+        spawn_runner("touchy-0", log.session("single"), stage, limits, shutdown.clone(), Arc::new(())).unwrap();
     let deadline = Instant::now() + PATIENCE;
     while log.committed(GROUP, "single", 0).await.unwrap() != Some(8) {
         assert!(Instant::now() < deadline, "the others wait for ever");

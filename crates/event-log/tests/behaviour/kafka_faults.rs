@@ -35,7 +35,10 @@ fn copy_until_fatal(session: &mut PrefixedSession, stop: &AtomicBool) {
         let Polled::Batch(batch) = polled else { continue };
         let places: Vec<_> = batch.records.iter().map(|c| (c.position.partition, c.position.offset)).collect();
         let result = session.commit(&batch, &copy_to("single", &batch));
-        match &result { Ok(()) => {}, e => eprintln!("DIAG {places:?} {:?} {e:?}", values(&batch)) }
+        match &result {
+            Ok(()) => {}
+            e => eprintln!("DIAG {places:?} {:?} {e:?}", values(&batch)),
+        }
         match result {
             Ok(()) => {}
             Err(CommitError::Aborted(_)) => {
@@ -78,7 +81,19 @@ async fn a_broker_that_dies_and_comes_back_loses_and_doubles_nothing() {
     stop.store(true, Ordering::Relaxed);
     copier.join().unwrap();
     let values = crate::kafka_bed::all_values(&log, "single").await;
-    eprintln!("DIAG {:?}", kept(&log, "single", 0).await.into_iter().enumerate().filter(|(n, (_, v))| values.iter().filter(|w| *w == v).count() > 1 || (*n > 0 && false)).collect::<Vec<_>>());
+    if let Some(to) = std::env::var_os("DIAG_DATA") {
+        let from = kafka.log_path();
+        std::process::Command::new("cp").arg("-r").arg(from.parent().unwrap()).arg(to).status().unwrap();
+    }
+    eprintln!(
+        "DIAG {:?}",
+        kept(&log, "single", 0)
+            .await
+            .into_iter()
+            .enumerate()
+            .filter(|(n, (_, v))| values.iter().filter(|w| *w == v).count() > 1 || (*n > 0 && false))
+            .collect::<Vec<_>>()
+    );
     let counted = crate::kafka_bed::counted(&values);
     let doubled: Vec<_> = counted.iter().filter(|(value, n)| **n != 1 && value.starts_with('v')).collect();
     assert!(doubled.is_empty(), "{doubled:?} after {n_restarts:?} restarts");

@@ -4,7 +4,8 @@ use crate::{harness::*, kafka_bed::config};
 use event_log::{
     Append, AppendError, Browse, Limits, Polled, Session,
     kafka::{
-        Admin, KafkaConfig, KafkaLog, Mechanism, Member, Oauth, Protocol, Redacted, Security, Token, Tokens, TopicWanted,
+        Admin, KafkaConfig, KafkaLog, Mechanism, Member, Oauth, Protocol, Redacted, Security, Token, Tokens,
+        TopicWanted,
     },
 };
 use std::{
@@ -38,8 +39,12 @@ fn sasl(secure: &KafkaSecurity, mechanism: Mechanism) -> KafkaConfig {
 async fn check(config: KafkaConfig, tokens: Option<Arc<dyn Tokens>>) {
     let topic = crate::kafka_bed::prefix() + "secure";
     let admin = Admin::connect(&config, tokens.clone()).unwrap();
-    let wanted =
-        TopicWanted { name: topic.clone(), partitions: 1, replication: None, configs: std::collections::BTreeMap::new() };
+    let wanted = TopicWanted {
+        name: topic.clone(),
+        partitions: 1,
+        replication: None,
+        configs: std::collections::BTreeMap::new(),
+    };
     admin.create(&[wanted]).await.unwrap();
     let log = KafkaLog::connect_with(config, tokens).unwrap();
     log.append(&topic, None, record("k", "v")).await.unwrap();
@@ -61,8 +66,7 @@ async fn check(config: KafkaConfig, tokens: Option<Arc<dyn Tokens>>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_alone() {
     let secure = secure();
-    let security =
-        Security { protocol: Protocol::Tls, ca: Some(secure.ca_pem_path.clone()), ..Security::default() };
+    let security = Security { protocol: Protocol::Tls, ca: Some(secure.ca_pem_path.clone()), ..Security::default() };
     check(KafkaConfig { security, ..config(&secure.bootstrap_tls) }, None).await;
 }
 

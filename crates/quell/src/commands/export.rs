@@ -1,17 +1,19 @@
-//! `quell export`: everything in force, as CSV or NDJSON.
+//! `quell export`: everything in force, as CSV or NDJSON; or, for moving, everything that is known.
 
 use super::{
     Output, Verdict,
     api::{Api, ApiArgs},
     part_file::PartFile,
+    state::{self, Engines, Moved},
 };
+use crate::config::Config;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Deserialize;
 use std::{
     borrow::Cow,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 const COLUMNS: [&str; 8] = ["recipient", "channel", "scope", "reason", "since", "until", "rule", "provider"];
@@ -22,12 +24,20 @@ const LINE_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "Columns: recipient, channel, scope, reason, since, until (empty: for good), rule, provider.\n\
     With --output json, one JSON document a line. A file appears only once it is whole.\n\n\
+    --state takes all that is known of every recipient, for `quell import --state` into another pair of engines. It reads \
+    log and store themselves: drain and stop what runs on them first.\n\n\
     Exit codes: 0 done, 2 it could not be done\n\n\
-    Example:\n  quell export suppressions.csv --tenant acme")]
+    Example:\n  quell export suppressions.csv --tenant acme\n  quell --config quell.toml export state.ndjson --state")]
 pub(crate) struct Export {
     /// File to write; standard output without it
     #[arg(default_value = "-")]
     file: PathBuf,
+    /// Take all that is known, for moving to other engines
+    #[arg(long)]
+    state: bool,
+    /// Which engines of the configuration; without it the cluster, if it names one
+    #[arg(long, requires = "state", value_name = "ENGINES")]
+    engines: Option<Engines>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -53,7 +63,19 @@ struct Line<'a> {
 }
 
 impl Export {
-    pub(crate) async fn run(self, output: Output) -> anyhow::Result<Verdict> {
+    pub(crate) async fn run(self, config: Option<&Path>, output: Output) -> anyhow::Result<Verdict> {
+        if self.state {
+            let config = Config::load(config)?;
+            let mut file = PartFile::create(&self.file)?;
+            let engines = Engines::choose(self.engines, &config);
+            let Moved { policies, recipients, suppressions, epoch } = state::take(&config, engines, &mut file).await?;
+            file.finish()?;
+            writeln!(
+                io::stderr(),
+                "{recipients} recipients, {suppressions} suppressions and {policies} policies, up to epoch {epoch}"
+            )?;
+            return Ok(Verdict::Yes);
+        }
         let api = self.api.connect()?;
         let mut file = PartFile::create(&self.file)?;
         let rows = write(&api, output, &mut file).await?;

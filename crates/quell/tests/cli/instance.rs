@@ -22,7 +22,8 @@ pub(crate) struct Instance {
     dir: tempfile::TempDir,
     gateway: u16,
     lookup: u16,
-    child: Child,
+    admin: u16,
+    child: Option<Child>,
 }
 
 /// How a command ended, and what it wrote.
@@ -75,6 +76,13 @@ pub(crate) fn unix() -> i64 {
 impl Instance {
     /// Starts one and waits until it is ready.
     pub(crate) fn start() -> Self {
+        let mut instance = Self::prepare(4);
+        instance.begin();
+        instance
+    }
+
+    /// One with a configuration of so many partitions, not started yet.
+    pub(crate) fn prepare(partitions: u32) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (gateway, lookup, admin) = (free_port(), free_port(), free_port());
         let config = format!(
@@ -82,25 +90,36 @@ impl Instance {
              [lookup]\nlisten = \"127.0.0.1:{lookup}\"\n\
              [[lookup.token]]\nname = \"desk\"\nsecret = \"env:CLI_WRITE\"\nrole = \"write\"\n\
              [[lookup.token]]\nname = \"sender\"\nsecret = \"env:CLI_READ\"\n\
-             [admin]\nlisten = \"127.0.0.1:{admin}\"\n[logs]\nfilter = \"warn\"\n\
+             [admin]\nlisten = \"127.0.0.1:{admin}\"\n[engine]\npartitions = {partitions}\n[logs]\nfilter = \"warn\"\n\
              [[source]]\nprovider = \"drip\"\nsecrets = [\"env:CLI_DRIP\"]\n\
              [[source]]\nprovider = \"generic\"\nsecrets = [\"env:CLI_GENERIC\"]\n",
             dir.path().join("data").display(),
         );
         std::fs::write(dir.path().join("quell.toml"), config).expect("a configuration file");
-        let log = std::fs::File::create(dir.path().join("log")).expect("a log file");
+        Self { dir, gateway, lookup, admin, child: None }
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) fn begin(&mut self) {
+        let log = std::fs::File::create(self.path("log")).expect("a log file");
         let mut command = secrets(quell());
-        command.arg("--config").arg(dir.path().join("quell.toml")).arg("up").stdout(Stdio::null()).stderr(log);
-        let child = command.spawn().expect("the binary runs");
-        let mut instance = Self { dir, gateway, lookup, child };
+        command.arg("--config").arg(self.path("quell.toml")).arg("up").stdout(Stdio::null()).stderr(log);
+        let mut child = command.spawn().expect("the binary runs");
         let began = Instant::now();
-        while instance.get(admin, "/readyz").is_none_or(|answer| answer.status != 200) {
-            let log = || std::fs::read_to_string(instance.dir.path().join("log")).unwrap_or_default();
-            let ended = instance.child.try_wait().expect("it can be asked");
+        while self.get(self.admin, "/readyz").is_none_or(|answer| answer.status != 200) {
+            let log = || std::fs::read_to_string(self.path("log")).unwrap_or_default();
+            let ended = child.try_wait().expect("it can be asked");
             assert!(ended.is_none() && began.elapsed() < PATIENCE, "not ready ({ended:?}):\n{}", log());
             std::thread::sleep(Duration::from_millis(20));
         }
-        instance
+        self.child = Some(child);
+    }
+
+    /// Ends it as a supervisor does, and waits until it has.
+    pub(crate) fn stop(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let told = Command::new("kill").arg(child.id().to_string()).status().expect("kill is there");
+        assert!(told.success() && child.wait().expect("it ends").success(), "{}", read(&self.path("log")));
     }
 
     /// A path in its folder.
@@ -184,8 +203,10 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        if let Some(child) = &mut self.child {
+            child.kill().ok();
+            child.wait().ok();
+        }
     }
 }
 

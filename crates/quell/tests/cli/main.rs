@@ -5,4 +5,5 @@
 mod answers;
 mod instance;
 mod lists;
+mod moving;
 mod operations;

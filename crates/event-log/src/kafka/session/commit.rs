@@ -65,9 +65,10 @@ impl KafkaSession {
         if self.consumer.assignment_lost() {
             return Err(CommitError::Aborted("the group gave our partitions to others".to_owned()));
         }
-        let foreign = batch.next_offsets().into_iter().find(|(topic, partition, _)| {
-            **topic != *self.topic || !has(&self.cursors, *partition)
-        });
+        let foreign = batch
+            .next_offsets()
+            .into_iter()
+            .find(|(topic, partition, _)| **topic != *self.topic || !has(&self.cursors, *partition));
         match foreign {
             Some((topic, partition, _)) => {
                 Err(self.fatal(format!("partition {partition} of {topic} does not belong to this session")))
@@ -152,12 +153,7 @@ impl KafkaSession {
         }
     }
 
-    fn send_offsets(
-        &self,
-        batch: &Batch,
-        metadata: &ConsumerGroupMetadata,
-        deadline: Instant,
-    ) -> Result<(), Failed> {
+    fn send_offsets(&self, batch: &Batch, metadata: &ConsumerGroupMetadata, deadline: Instant) -> Result<(), Failed> {
         let next = batch.next_offsets().into_iter().map(|(_, partition, next)| (partition, place(next.offset())));
         let offsets = list(&self.topic, next).map_err(|error| Failed::Undo(said(&error)))?;
         loop {

@@ -91,7 +91,8 @@ impl ConsumerContext for Listener {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let is_assign = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.told.is_closing.load(Ordering::Acquire) {
-            let answered = if is_assign { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
+            let answered =
+                if is_assign { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
             if let Err(error) = answered {
                 tracing::debug!(error = said(&error), "a change of assignment while leaving");
             }

@@ -363,7 +363,8 @@ impl KafkaSession {
             return Ok(());
         }
         let ours = list(&self.topic, self.cursors.iter().map(|cursor| (cursor.partition, Offset::Invalid)));
-        let done = ours.and_then(|ours| if is_paused { self.consumer.pause(&ours) } else { self.consumer.resume(&ours) });
+        let done =
+            ours.and_then(|ours| if is_paused { self.consumer.pause(&ours) } else { self.consumer.resume(&ours) });
         if let Err(error) = done {
             return Err(self.end(said(&error)));
         }

@@ -13,6 +13,7 @@ use super::{
     api::{Api, ApiArgs},
     moment,
     show::{Table, counted, print},
+    state::{self, Engines, Moved},
 };
 use crate::config::Config;
 use anyhow::Context as _;
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 use std::{
     fmt::Write as _,
     fs::File,
-    io::{self, Read},
+    io::{self, BufReader, Read},
     path::{Path, PathBuf},
 };
 
@@ -40,6 +41,7 @@ const SHOWN_MAX: usize = 20;
     spam_complaint, unsubscribe, invalid_number, carrier_rejection, sms_failure, unengaged, manual), bounce_type; source; \
     created_at, event_timestamp or since; bounce_reason; and what `quell export` writes. Rows become signed events of the \
     source generic/NAME in the configuration, so reason and time survive; unengaged and manual become acts by hand.\n\n\
+    --state brings in what `quell export --state` wrote, into empty engines, before anything runs on them.\n\n\
     Exit codes: 0 every row was taken, 1 some rows could not be read (they are named), 2 it could not be done\n\n\
     Example:\n  quell --config quell.toml import bounced.csv --dry-run"
 )]
@@ -64,6 +66,12 @@ pub(crate) struct Import {
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// Bring in a whole state, for moving to other engines
+    #[arg(long, conflicts_with_all = ["dry_run", "by_hand", "reason", "gateway"])]
+    state: bool,
+    /// Which engines of the configuration; without it the cluster, if it names one
+    #[arg(long, requires = "state", value_name = "ENGINES")]
+    engines: Option<Engines>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -104,6 +112,20 @@ impl Import {
         } else {
             Box::new(File::open(&self.file).with_context(|| format!("cannot read {}", self.file.display()))?)
         };
+        if self.state {
+            let config = Config::load(config)?;
+            let engines = Engines::choose(self.engines, &config);
+            let moved = state::bring(&config, engines, &mut BufReader::new(input)).await?;
+            print(output, &moved, |out| {
+                let Moved { policies, recipients, suppressions, epoch } = moved;
+                writeln!(
+                    out,
+                    "{recipients} recipients, {suppressions} suppressions and {policies} policies; new records are of \
+                     epoch {epoch}"
+                )
+            })?;
+            return Ok(Verdict::Yes);
+        }
         let sender = if self.by_hand || self.dry_run {
             None
         } else {

@@ -1,0 +1,274 @@
+//! A cluster of a test's own, and instances of `quell serve` on it.
+//!
+//! Topic names are fixed, so each bed has a Kafka of its own; the CQL store is the one that the tests share, under a
+//! keyspace of the bed's own. Everything that a bed starts ends with it.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use service::http_client::{HttpAnswer, HttpCall, HttpClient, HttpClientOptions};
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use testkit::{
+    SignedRequest,
+    servers::{JvmKafka, KafkaOptions},
+    sign,
+};
+
+/// How a cluster of one broker overrides the declaration.
+pub(crate) const SMALL: [&str; 6] = ["--partitions", "4", "--replication-factor", "1", "--min-insync", "1"];
+pub(crate) const DRIP_SECRET: &str = "drip-secret-of-a-test";
+pub(crate) const MAILGUN_KEY: &str = "mailgun-key-of-a-test";
+pub(crate) const TOKEN: &str = "a-token-that-may-write";
+/// Far more than anything takes; only a test that fails waits so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How a command ended, and what it wrote.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    /// Its standard output as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
+    }
+
+    /// The same, once it ended with this code.
+    #[track_caller]
+    pub(crate) fn with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+}
+
+/// The binary, out of reach of what the environment says to it.
+pub(crate) fn quell() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quell"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("QUELL_")) {
+        command.env_remove(name);
+    }
+    command.env("QUELL_BY", "tester").env("BED_DRIP", DRIP_SECRET).env("BED_TOKEN", TOKEN);
+    command.env("BED_MAILGUN", MAILGUN_KEY).stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn ended(command: &mut Command) -> Ended {
+    let Output { status, stdout, stderr } = command.output().expect("the binary runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Ended { code: status.code().expect("no signal ended it"), out: text(stdout), err: text(stderr) }
+}
+
+/// A Kafka, a keyspace, and a folder.
+pub(crate) struct Bed {
+    pub(crate) kafka: JvmKafka,
+    pub(crate) keyspace: String,
+    registry: Option<String>,
+    dir: tempfile::TempDir,
+}
+
+impl Bed {
+    /// A cluster on which nothing was set up yet.
+    pub(crate) fn start() -> Self {
+        let kafka = JvmKafka::start(&KafkaOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let keyspace = format!("quell_{}_{}", std::process::id(), since.as_nanos() % 1_000_000_000_000);
+        Self { kafka, keyspace, registry: None, dir: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// The same, with the schema registry that the tests share.
+    pub(crate) fn start_with_registry() -> Self {
+        let registry = testkit::servers::registry().unwrap_or_else(|error| panic!("{error}"));
+        Self { registry: Some(registry.url().to_owned()), ..Self::start() }
+    }
+
+    /// Makes the topics and the tables.
+    pub(crate) fn set_up(&self) {
+        self.run(&[&["topics", "apply", "--yes"], SMALL.as_slice()].concat()).with(0);
+        self.run(&["store", "migrate", "--yes"]).with(0);
+    }
+
+    /// A path in its folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file into its folder.
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    }
+
+    /// A command with the configuration of an operator's machine.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let config = self.write("operator.toml", &self.config("operator", [0, 0, 0]));
+        let mut command = quell();
+        command.args(["--config", &config]).args(args);
+        command
+    }
+
+    /// Runs such a command.
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        ended(&mut self.command(args))
+    }
+
+    /// A configuration; the ports are gateway, lookup and admin.
+    pub(crate) fn config(&self, instance: &str, [gateway, lookup, admin]: [u16; 3]) -> String {
+        let dir = self.path(instance).display().to_string();
+        let cql = testkit::servers::cql().unwrap_or_else(|error| panic!("{error}"));
+        let registry = self.registry.as_ref().map(|url| format!("[registry]\nurl = \"{url}\"\n")).unwrap_or_default();
+        let (brokers, contact_point, keyspace) = (self.kafka.bootstrap(), cql.address(), &self.keyspace);
+        format!(
+            "data_dir = \"{dir}/data\"\ninstance = \"{instance}\"\n\
+             [gateway]\nlisten = \"127.0.0.1:{gateway}\"\n[gateway.spool]\ndirectory = \"{dir}/spool\"\n\
+             [lookup]\nlisten = \"127.0.0.1:{lookup}\"\n\
+             [[lookup.token]]\nname = \"desk\"\nsecret = \"env:BED_TOKEN\"\nrole = \"write\"\n\
+             [admin]\nlisten = \"127.0.0.1:{admin}\"\n[logs]\nfilter = \"info\"\n\
+             [kafka]\nbrokers = \"{brokers}\"\nsession_timeout_ms = 6000\n\
+             [store]\ncontact_points = [\"{contact_point}\"]\nkeyspace = \"{keyspace}\"\nrequest_timeout_ms = 20000\n\
+             [store.replication]\nclass = \"SimpleStrategy\"\nfactor = 1\n\
+             {registry}[[source]]\nprovider = \"drip\"\nsecrets = [\"env:BED_DRIP\"]\n\
+             [[source]]\nprovider = \"mailgun\"\nsecrets = [\"env:BED_MAILGUN\"]\n"
+        )
+    }
+
+    /// Starts an instance with these roles (`gateway,lookup`). It may not be ready yet.
+    pub(crate) fn serve(&self, name: &str, roles: &str) -> Instance {
+        let [gateway, lookup, admin] = free_ports();
+        std::fs::create_dir_all(self.path(name)).expect("a folder");
+        let config = self.write(&format!("{name}.toml"), &self.config(name, [gateway, lookup, admin]));
+        let log = self.path(&format!("{name}.log"));
+        let written = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
+        let mut command = quell();
+        command.args(["--config", &config, "serve", "--role", roles]).stdout(Stdio::null()).stderr(written);
+        let child = command.spawn().expect("the binary runs");
+        Instance { gateway, lookup, admin, config, log, child }
+    }
+}
+
+/// A process of `quell serve`; killed when it is dropped.
+pub(crate) struct Instance {
+    gateway: u16,
+    lookup: u16,
+    admin: u16,
+    config: String,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Instance {
+    /// Waits until `/readyz` answers 200.
+    #[track_caller]
+    pub(crate) fn wait_ready(&mut self) {
+        let began = Instant::now();
+        while get(self.admin, "/readyz").is_none_or(|answer| answer.status != 200) {
+            let ended = self.child.try_wait().expect("it can be asked");
+            assert!(ended.is_none() && began.elapsed() < PATIENCE, "not ready ({ended:?}):\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Runs a command that asks it.
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        let mut command = quell();
+        command.env("QUELL_API", format!("http://127.0.0.1:{}", self.lookup)).env("QUELL_TOKEN", TOKEN);
+        ended(command.args(["--config", &self.config]).args(args))
+    }
+
+    /// Runs a command again and again until it ends with this code.
+    #[track_caller]
+    pub(crate) fn until(&self, code: i32, args: &[&str]) -> Ended {
+        let began = Instant::now();
+        loop {
+            let ended = self.run(args);
+            if ended.code == code {
+                return ended;
+            }
+            assert!(began.elapsed() < PATIENCE, "never {code}: {ended:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Sends a hard bounce that Drip tells, and gives back its receipt.
+    #[track_caller]
+    pub(crate) fn drip_bounce(&self, address: &str, at: &str) -> String {
+        let event = serde_json::json!({
+            "event": "subscriber.bounced",
+            "data": { "email": address, "bounce_type": "hard", "bounce_reason": "Address does not exist", "occurred_at": at },
+        });
+        let request = sign::drip(&format!("{}/drip/bounce", self.webhooks()), DRIP_SECRET, &event);
+        let (status, answer) = self.send(&request);
+        assert_eq!(status, 202, "{answer}\n{}", self.log());
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        answer["receipt_id"].as_str().expect("a receipt").to_owned()
+    }
+
+    /// Where its gateway takes webhooks.
+    pub(crate) fn webhooks(&self) -> String {
+        format!("http://127.0.0.1:{}/webhooks", self.gateway)
+    }
+
+    /// Sends a request; gives back status and body.
+    #[track_caller]
+    pub(crate) fn send(&self, request: &SignedRequest) -> (u16, String) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &request.headers {
+            headers.insert(HeaderName::from_static(name), value.parse().expect("a header's value"));
+        }
+        let (url, body) = (request.url.clone(), Bytes::from(request.body.clone()));
+        let answer = call_once(HttpCall { method: Method::POST, url, headers, body });
+        let answer = answer.unwrap_or_else(|| panic!("no answer:\n{}", self.log()));
+        (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    /// SIGTERM; gives back the exit code.
+    #[track_caller]
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it can be asked") {
+                return status.code();
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn free_ports() -> [u16; 3] {
+    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("loopback has ports"));
+    held.map(|listener| listener.local_addr().expect("it is bound").port())
+}
+
+fn get(port: u16, path: &str) -> Option<HttpAnswer> {
+    let url = format!("http://127.0.0.1:{port}{path}");
+    call_once(HttpCall { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new() })
+}
+
+fn call_once(call: HttpCall) -> Option<HttpAnswer> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let client = HttpClient::new(&HttpClientOptions { allow_private: true, ..HttpClientOptions::default() });
+    runtime.block_on(client.expect("a client").call(call)).ok()
+}

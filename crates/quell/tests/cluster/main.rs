@@ -1,0 +1,8 @@
+//! The binary over a real Kafka and a real CQL store: the commands that set a cluster up, and `quell serve`.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bed;
+mod serve;
+mod store;
+mod topics;

@@ -1,0 +1,85 @@
+//! `quell serve`, end to end.
+
+use crate::bed::{Bed, Instance, MAILGUN_KEY, PATIENCE, SMALL};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use testkit::{
+    payloads::{self, Told, What},
+    sign,
+};
+
+#[test]
+fn a_bounce_becomes_a_suppression() {
+    let bed = Bed::start_with_registry();
+    bed.set_up();
+    let mut instance = bed.serve("one", "gateway,normalizer,suppressor,syncer,lookup");
+    instance.wait_ready();
+    let receipt = instance.drip_bounce("jane@example.com", "2026-01-20T10:00:00Z");
+    let suppressed = instance.until(1, &["check", "jane@example.com", "-o", "json"]).json();
+    assert!(suppressed.to_string().contains("hard_bounce"), "{suppressed}");
+    instance.run(&["check", "john@example.com"]).with(0);
+    let why = instance.run(&["why", "jane@example.com"]).with(0).out;
+    assert!(why.contains("drip") && why.contains(&receipt), "{why}");
+    let shown = instance.run(&["receipt", &receipt]).with(0).out;
+    assert!(shown.contains("drip"), "{shown}");
+    assert_eq!(instance.terminate(), Some(0), "{}", instance.log());
+
+    // Another start goes on where the first ended.
+    let mut next = bed.serve("one", "gateway,normalizer,suppressor,syncer,lookup");
+    next.wait_ready();
+    next.run(&["check", "jane@example.com"]).with(1);
+    next.drip_bounce("john@example.com", "2026-01-20T10:00:00Z");
+    next.until(1, &["check", "john@example.com"]);
+    assert_eq!(next.terminate(), Some(0), "{}", next.log());
+}
+
+/// The parts in processes of their own, started before there is a topic.
+#[test]
+fn parts_wait_for_what_they_need() {
+    let bed = Bed::start();
+    bed.run(&["store", "migrate", "--yes"]).with(0);
+    let mut parts: Vec<_> =
+        ["gateway", "normalizer", "suppressor", "lookup"].map(|role| bed.serve(role, role)).into_iter().collect();
+    bed.run(&[&["topics", "apply", "--yes"], SMALL.as_slice()].concat()).with(0);
+    parts.iter_mut().for_each(|part| part.wait_ready());
+    parts[0].drip_bounce("jane@example.com", "2026-01-20T10:00:00Z");
+    parts[3].until(1, &["check", "jane@example.com"]);
+    for mut part in parts {
+        assert_eq!(part.terminate(), Some(0), "{}", part.log());
+    }
+}
+
+/// A gateway needs the store for tokens alone: it starts without its tables, and takes them once they are there.
+#[test]
+fn tokens_hold_across_gateways() {
+    let bed = Bed::start();
+    bed.run(&[&["topics", "apply", "--yes"], SMALL.as_slice()].concat()).with(0);
+    let mut one = bed.serve("one", "gateway");
+    one.wait_ready();
+    one.drip_bounce("jane@example.com", "2026-01-20T10:00:00Z");
+    let unix =
+        i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()).expect("soon");
+    let send = |to: &Instance, token: u64, address: &str| {
+        let told = Told { what: What::HardBounce, address, unix, number: 1 };
+        let url = format!("{}/mailgun", to.webhooks());
+        to.send(&sign::mailgun(&url, MAILGUN_KEY, &payloads::mailgun(&told), unix, &sign::mailgun_token(token)))
+    };
+    assert_eq!(send(&one, 1, "jane@example.com").0, 503, "no token can be bound");
+    bed.run(&["store", "migrate", "--yes"]).with(0);
+    let began = Instant::now();
+    while send(&one, 1, "jane@example.com").0 != 202 {
+        assert!(began.elapsed() < PATIENCE, "it never saw the tables:\n{}", one.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
+    let mut two = bed.serve("two", "gateway");
+    two.wait_ready();
+    let began = Instant::now();
+    while send(&two, 2, "jane@example.com").0 != 202 {
+        assert!(began.elapsed() < PATIENCE, "it never saw the store:\n{}", two.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(send(&two, 1, "jane@example.com").0, 202, "the provider's retry");
+    let (status, answer) = send(&two, 1, "victim@example.com");
+    assert_eq!(status, 401, "{answer}");
+    assert!(answer.contains("replayed_token"), "{answer}");
+}

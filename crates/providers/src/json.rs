@@ -127,6 +127,10 @@ impl<'a> Value<'a> {
     }
 }
 
+/// More than any provider sends at once. Each element may become a dead letter that is larger than itself: without a bound
+/// a small body of nothing but commas would fill the log.
+const ELEMENTS_MAX: usize = 10_000;
+
 /// Splits a body into elements: the values of an array, or a single object.
 pub(crate) fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
     let refuse = |reason: &str| Malformed { reason: reason.to_owned() };
@@ -134,6 +138,9 @@ pub(crate) fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
         Some(b'[') => {
             let values: Vec<&RawValue> =
                 serde_json::from_slice(body).map_err(|error| Malformed { reason: malformed(&error) })?;
+            if values.len() > ELEMENTS_MAX {
+                return Err(refuse("too_many_elements: a webhook holds at most 10000"));
+            }
             Ok(values
                 .into_iter()
                 .enumerate()

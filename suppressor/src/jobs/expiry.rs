@@ -44,25 +44,19 @@ impl Expiry {
 
     async fn drop_applied(&mut self, store: &dyn Store) -> Result<(), JobError> {
         let mut applied: BTreeMap<u32, Option<u64>> = BTreeMap::new();
-        let mut spent = Vec::new();
-        let mut left = VecDeque::new();
-        for (due, position) in self.waiting.drain(..) {
-            let reached = match applied.get(&position.partition) {
-                Some(reached) => *reached,
-                None => {
-                    let reached = store.applied(position.partition).await?;
-                    applied.insert(position.partition, reached);
-                    reached
-                }
-            };
-            if reached.is_some_and(|reached| reached >= position.number()) {
-                spent.push(due);
-            } else {
-                left.push_back((due, position));
+        for (_, Position { partition, .. }) in &self.waiting {
+            if !applied.contains_key(partition) {
+                applied.insert(*partition, store.applied(*partition).await?);
             }
         }
-        self.waiting = left;
+        let is_applied = |(_, position): &&(Due, Position)| {
+            let reached = applied.get(&position.partition).copied().flatten();
+            reached.is_some_and(|reached| reached >= position.number())
+        };
+        let spent: Vec<Due> = self.waiting.iter().filter(is_applied).map(|(due, _)| due.clone()).collect();
+        // Nothing is forgotten before the store has dropped it: it may be away, and the next run tries again.
         store.spent(&spent).await?;
+        self.waiting.retain(|waiting| !is_applied(&waiting));
         for due in &spent {
             self.appended.remove(due);
         }

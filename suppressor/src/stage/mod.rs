@@ -128,7 +128,8 @@ impl<S: Store> Suppressor<S> {
         let mut works = BTreeMap::new();
         for ((key, partition), mut history) in wanted.into_iter().zip(histories) {
             // Everything below the batch's first record of this partition is committed.
-            let committed = floors.get(&partition).copied().unwrap_or(0);
+            // What may be applied again decides on the evidence of its time, so that is kept for as long (R4).
+            let committed = floors.get(&partition).copied().unwrap_or(0).saturating_sub(self.store.sync_window());
             let mut trimmed = trimmable(&history.rows, committed);
             if !trimmed.is_empty() && !self.policies.heal() {
                 let soft = |row: &Evidence| row.kind == Kind::BouncedSoft;

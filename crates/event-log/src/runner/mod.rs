@@ -311,6 +311,8 @@ impl<S: Session, T: Stage> Runner<S, T> {
             Ok(records) => records,
             Err(error) => return Ok(Err(error.to_string())),
         };
+        // It may take long, and who never polls is thrown out of the group; what was lost meanwhile fails the next read.
+        self.session.idle(Duration::ZERO)?;
         match self.stage.reapply(&records).await {
             Ok(()) => {}
             Err(StageError::Unavailable(why)) => return Ok(Err(why)),

@@ -78,7 +78,7 @@ impl Default for CqlConfig {
             seen_days: 30,
             message_days: 90,
             receipt_days: 30,
-            sync_window: 10_000,
+            sync_window: 2_000,
         }
     }
 }

@@ -78,6 +78,9 @@ impl Default for Config {
     }
 }
 
+/// Bytes that a record needs beside the body.
+const RECORD_ROOM: usize = 1 << 20;
+
 /// `[gateway]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -434,6 +437,14 @@ impl Config {
         self.kafka.validate().context("kafka")?;
         self.store.validate()?;
         self.gateway.spool.validate().context("gateway.spool")?;
+        // A record holds the decoded body, and a dead letter the record, with headers around both.
+        let (body, record) = (self.gateway.limits.decoded_bytes_max, self.kafka.record_bytes_max);
+        if body.saturating_add(RECORD_ROOM) > record {
+            bail!(
+                "gateway.limits.decoded_bytes_max ({body}) is too close to kafka.record_bytes_max ({record}): leave {RECORD_ROOM} \
+                 bytes between them, or a webhook could be taken that cannot be processed"
+            );
+        }
         if let Some(registry) = &self.registry {
             registry.check()?;
         }

@@ -4,6 +4,7 @@ mod commands;
 mod config;
 mod engine;
 mod inspect;
+mod kafka_tokens;
 mod lanes;
 mod lookup_deps;
 mod metrics;

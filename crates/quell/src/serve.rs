@@ -5,7 +5,7 @@ mod late_store;
 use crate::{
     config::Config,
     engine::{Cluster, Engine as _},
-    lanes, lookup_deps,
+    kafka_tokens, lanes, lookup_deps,
     metrics::StageMetrics,
     policy,
     process::{Process, Running, STAGES_CHECK},
@@ -61,7 +61,7 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<()> {
             .with_context(|| format!("cannot make data_dir {}", process.config.data_dir.display()))?;
         registry::start(registry, &process.config.data_dir, "", process.shutdown.token()).await?;
     }
-    let log = KafkaLog::connect(process.config.kafka.clone())?;
+    let log = KafkaLog::connect_with(process.config.kafka.clone(), kafka_tokens::of(&process.config.kafka)?)?;
     let store = LateStore::connect(process.config.store.clone(), process.shutdown.clone());
 
     let mut servers = Vec::new();
@@ -118,6 +118,10 @@ async fn parts(process: &Process, log: KafkaLog, store: &LateStore, roles: &[Rol
         started.stages.extend(lanes::start(process, &engine)?);
     }
     if has(Role::Lookup) {
+        // Before the first answer: under a policy it does not know it could say "allowed".
+        if !policy_is_known(process, &engine).await {
+            return Ok(None);
+        }
         let config = &process.config.lookup;
         let server = Server::bind("lookup", config.listen, config.tls.as_ref(), config.server.clone()).await?;
         tracing::info!(lookups = %server.local_addr()?, "answering lookups");
@@ -173,7 +177,27 @@ async fn claim_store(process: &Process, engine: &Cluster) -> anyhow::Result<bool
     }
 }
 
-async fn identity_of(engine: &Cluster) -> Result<Identity, AppendError> {
+/// Waits for the policy in force. False where the process ended before.
+async fn policy_is_known(process: &Process, engine: &Cluster) -> bool {
+    loop {
+        let known = match event_log::Append::partitions(&engine.log, topics::EVENTS) {
+            Ok(partitions) => {
+                process.policy.refresh(engine.store(), partitions).await.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match known {
+            Ok(()) => return true,
+            Err(error) => tracing::warn!(error, "waiting for the policy in force"),
+        }
+        if is_over_after_wait(process).await {
+            return false;
+        }
+    }
+}
+
+/// Which log this is.
+pub(crate) async fn identity_of(engine: &Cluster) -> Result<Identity, AppendError> {
     let log = engine.log.clone();
     let cluster_id = tokio::task::spawn_blocking(move || log.cluster_id())
         .await

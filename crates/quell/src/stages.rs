@@ -46,7 +46,7 @@ pub(crate) fn suppressors<E: Engine>(
         let member = Member { worker, workers, ..Member::only(topics::SUPPRESSORS, topics::EVENTS) };
         let name = format!("suppressor-{worker}");
         let stage = Suppressor::new(engine.store().clone(), counts.clone());
-        let observer = duty.observed_by(process.runners.of(&name));
+        let observer = duty.observed_by(worker, process.runners.of(&name));
         spawn(process, &name, engine.session(&member)?, stage, limits(process), observer)
     };
     (0..workers).map(start).collect()

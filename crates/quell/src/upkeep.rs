@@ -12,7 +12,7 @@ use service::admin::Heartbeat;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -22,38 +22,58 @@ use suppressor::{
 };
 
 const TICK: Duration = Duration::from_secs(1);
+/// Pages of a long job in one step: seconds at most, so that ends and policies do not wait for it.
+const PAGES_MAX: usize = 8;
 const HEARTBEAT: Duration = Duration::from_secs(120);
 /// Whose owner does the jobs.
 const DUTY_PARTITION: u32 = 0;
 
+const NOBODY: u32 = u32::MAX;
+
 /// Whether this process does the jobs: the one that owns the first partition of the events does. Two that think so for a
-/// moment append the same events, with the same ids.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Duty(Arc<AtomicBool>);
+/// moment append the same events, with the same ids. Holds which worker owns it: a worker may hear that it lost the
+/// partition only after another of the process has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Duty(Arc<AtomicU32>);
+
+impl Default for Duty {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU32::new(NOBODY)))
+    }
+}
 
 impl Duty {
     fn is_ours(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) != NOBODY
     }
 
-    /// An observer of a suppressor's runner that also minds the duty.
-    pub(crate) fn observed_by<O: Observer>(&self, inner: O) -> DutyObserver<O> {
-        DutyObserver { inner, duty: self.clone() }
+    /// An observer of a suppressor's worker that also minds the duty.
+    pub(crate) fn observed_by<O: Observer>(&self, worker: u32, inner: O) -> DutyObserver<O> {
+        DutyObserver { inner, worker, duty: self.clone() }
+    }
+
+    fn taken(&self, worker: u32) {
+        self.0.store(worker, Ordering::Release);
+    }
+
+    fn lost(&self, worker: u32) {
+        // Where this fails, another worker has it already.
+        let _is_nobodys = self.0.compare_exchange(worker, NOBODY, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct DutyObserver<O> {
     inner: O,
+    worker: u32,
     duty: Duty,
 }
 
 impl<O: Observer> Observer for DutyObserver<O> {
     fn stepped(&self, stage: &'static str, phase: PhaseName, event: &RunnerEvent, took: Duration) {
-        let set = |ours| self.duty.0.store(ours, Ordering::Release);
         match event {
-            RunnerEvent::Ready(DUTY_PARTITION) => set(true),
-            RunnerEvent::Revoked(partitions) if partitions.contains(&DUTY_PARTITION) => set(false),
+            RunnerEvent::Ready(DUTY_PARTITION) => self.duty.taken(self.worker),
+            RunnerEvent::Revoked(partitions) if partitions.contains(&DUTY_PARTITION) => self.duty.lost(self.worker),
             _ => {}
         }
         self.inner.stepped(stage, phase, event, took);
@@ -74,28 +94,37 @@ pub(crate) async fn run<E: Engine>(process: Process, engine: E, duty: Duty) {
     let mut expiry = Expiry::default();
     while !process.shutdown.is_requested() {
         heartbeat.beat();
-        if let Err(error) = tick(&process, &engine, &duty, &mut expiry).await {
+        let is_over = tick(&process, &engine, &duty, &mut expiry).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "a job could not go on; trying again");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(TICK) => {}
-            () = process.shutdown.requested() => {}
+            true
+        });
+        if is_over {
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = process.shutdown.requested() => {}
+            }
         }
     }
     heartbeat.retire();
 }
 
-async fn tick<E: Engine>(process: &Process, engine: &E, duty: &Duty, expiry: &mut Expiry) -> anyhow::Result<()> {
+/// A step of everything; of sweep and unengaged run a few pages. Says whether nothing is left to do now.
+async fn tick<E: Engine>(process: &Process, engine: &E, duty: &Duty, expiry: &mut Expiry) -> anyhow::Result<bool> {
     let (store, log): (&dyn Store, &dyn Append) = (engine.store(), engine.log());
     process.policy.refresh(store, log.partitions(topics::EVENTS)?).await?;
     if !duty.is_ours() {
         *expiry = Expiry::default();
-        return Ok(());
+        return Ok(true);
     }
-    let stopped = || process.shutdown.is_requested() || !duty.is_ours();
     let now = Timestamp::from_micros(process.clock.now_micros())?;
     expiry.run(store, log, now).await?;
-    while !reconsider::sweep(store, log, now).await?.1 && !stopped() {}
+    let mut is_over = true;
+    for _ in 0..PAGES_MAX {
+        is_over = reconsider::sweep(store, log, now).await?.1;
+        if is_over || process.shutdown.is_requested() {
+            break;
+        }
+    }
     let config = &process.config.unengaged;
     if config.scheduled {
         let every = i64::from(config.every_hours) * 3_600;
@@ -106,6 +135,11 @@ async fn tick<E: Engine>(process: &Process, engine: &E, duty: &Duty, expiry: &mu
         }
     }
     let after_days = process.policy.get().newest().unengaged_after_days;
-    while !unengaged::step(store, log, after_days).await?.over && !stopped() {}
-    Ok(())
+    for _ in 0..PAGES_MAX {
+        let is_done = unengaged::step(store, log, after_days).await?.over;
+        if is_done || process.shutdown.is_requested() {
+            return Ok(is_over);
+        }
+    }
+    Ok(false)
 }

@@ -17,7 +17,7 @@ mod part_file;
 mod policy;
 mod receipt;
 mod show;
-mod state;
+pub(crate) mod state;
 mod store;
 mod topics;
 mod unengaged;

@@ -71,6 +71,8 @@ pub(crate) fn ended(command: &mut Command) -> Ended {
 pub(crate) struct Bed {
     pub(crate) kafka: JvmKafka,
     pub(crate) keyspace: String,
+    /// The section `kafka` of every configuration, as far as it says where the brokers are and who we are.
+    pub(crate) reached: String,
     registry: Option<String>,
     dir: tempfile::TempDir,
 }
@@ -78,10 +80,20 @@ pub(crate) struct Bed {
 impl Bed {
     /// A cluster on which nothing was set up yet.
     pub(crate) fn start() -> Self {
-        let kafka = JvmKafka::start(&KafkaOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+        Self::start_like(&KafkaOptions::default())
+    }
+
+    /// The same, with a Kafka that has secure listeners beside the plain one.
+    pub(crate) fn start_secure() -> Self {
+        Self::start_like(&KafkaOptions { secure: true, ..KafkaOptions::default() })
+    }
+
+    fn start_like(options: &KafkaOptions) -> Self {
+        let kafka = JvmKafka::start(options).unwrap_or_else(|error| panic!("{error}"));
+        let reached = format!("brokers = \"{}\"\n", kafka.bootstrap());
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         let keyspace = format!("quell_{}_{}", std::process::id(), since.as_nanos() % 1_000_000_000_000);
-        Self { kafka, keyspace, registry: None, dir: tempfile::tempdir().expect("a temporary directory") }
+        Self { kafka, keyspace, reached, registry: None, dir: tempfile::tempdir().expect("a temporary directory") }
     }
 
     /// The same, with the schema registry that the tests share.
@@ -126,14 +138,14 @@ impl Bed {
         let dir = self.path(instance).display().to_string();
         let cql = testkit::servers::cql().unwrap_or_else(|error| panic!("{error}"));
         let registry = self.registry.as_ref().map(|url| format!("[registry]\nurl = \"{url}\"\n")).unwrap_or_default();
-        let (brokers, contact_point, keyspace) = (self.kafka.bootstrap(), cql.address(), &self.keyspace);
+        let (reached, contact_point, keyspace) = (&self.reached, cql.address(), &self.keyspace);
         format!(
             "data_dir = \"{dir}/data\"\ninstance = \"{instance}\"\n\
              [gateway]\nlisten = \"127.0.0.1:{gateway}\"\n[gateway.spool]\ndirectory = \"{dir}/spool\"\n\
              [lookup]\nlisten = \"127.0.0.1:{lookup}\"\n\
              [[lookup.token]]\nname = \"desk\"\nsecret = \"env:BED_TOKEN\"\nrole = \"write\"\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n[logs]\nfilter = \"info\"\n\
-             [kafka]\nbrokers = \"{brokers}\"\nsession_timeout_ms = 6000\n\
+             [kafka]\nsession_timeout_ms = 6000\n{reached}\
              [store]\ncontact_points = [\"{contact_point}\"]\nkeyspace = \"{keyspace}\"\nrequest_timeout_ms = 20000\n\
              [store.replication]\nclass = \"SimpleStrategy\"\nfactor = 1\n\
              {registry}[[source]]\nprovider = \"drip\"\nsecrets = [\"env:BED_DRIP\"]\n\

@@ -7,11 +7,11 @@ use crate::{
         topics::{Act, DeclarationArgs, Difference, describe, differences, unreachable},
     },
     config::Config,
-    registry,
+    kafka_tokens, registry,
 };
-use event_log::kafka::{Admin, KafkaConfig};
+use event_log::kafka::{Admin, KafkaConfig, KafkaLog, Tokens};
 use service::Secret;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use suppressor::store::cql;
 
 /// What a record has beside the webhook's body, and a dead letter beside the record, generously.
@@ -71,6 +71,11 @@ async fn kafka(config: &KafkaConfig, findings: &mut Findings) {
         findings.fail("kafka.security", error.to_string());
         return;
     }
+    match kafka_tokens::of(&config) {
+        Ok(Some(tokens)) => return kafka_by_token(config, tokens, findings),
+        Ok(None) => {}
+        Err(error) => return findings.fail("kafka.security.oauth", format!("{error:#}")),
+    }
     let admin = match Admin::connect(&config, None) {
         Ok(admin) => admin,
         Err(error) => {
@@ -99,6 +104,20 @@ async fn kafka(config: &KafkaConfig, findings: &mut Findings) {
         }
         Err(error) => findings.fail("topics", format!("{error:#}: give us the right to describe topics")),
     }
+}
+
+/// As far as tokens reach: the log's own clients.
+fn kafka_by_token(config: KafkaConfig, tokens: Arc<dyn Tokens>, findings: &mut Findings) {
+    match tokens.token() {
+        Ok(_) => findings.ok("kafka.security.oauth", "the issuer gives tokens"),
+        Err(why) => return findings.fail("kafka.security.oauth", why),
+    }
+    match KafkaLog::connect_with(config.clone(), Some(tokens)).map(|log| log.cluster_id()) {
+        Ok(Ok(id)) => findings.ok("kafka", format!("cluster {id} answers")),
+        Ok(Err(error)) => return findings.fail("kafka", format!("{error}: {}", unreachable(&config))),
+        Err(error) => return findings.fail("kafka", error.to_string()),
+    }
+    findings.warn("topics", kafka_tokens::NO_ADMIN);
 }
 
 /// What is missing stops everything. What differs may be meant: small clusters override the declaration.

@@ -1,7 +1,7 @@
 //! Into a store that is empty.
 
 use super::{Engines, FORM, Head, Known, Line, Moved, cluster, embedded};
-use crate::{config::Config, engine::Engine};
+use crate::{config::Config, engine::Engine, serve};
 use anyhow::{Context as _, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{Decision, Delta};
@@ -12,7 +12,7 @@ use service::{Clock as _, SystemClock};
 use std::io::{BufRead, Read as _};
 use suppressor::{
     Store,
-    store::{Due, Write},
+    store::{Due, Write, identity},
 };
 
 const CHUNK: usize = 200;
@@ -46,19 +46,37 @@ pub(crate) async fn bring(config: &Config, engines: Engines, input: &mut impl Bu
                     head.epoch + 1
                 );
             }
-            into(&cluster(config).await?, epoch, head, input).await
+            let engine = cluster(config).await?;
+            if let Some(known) = identity::identity(engine.store()).await?.filter(|known| known.epoch < epoch) {
+                bail!(
+                    "the store was written to under epoch {}: a state is only brought into an empty one",
+                    known.epoch
+                );
+            }
+            // Whoever runs under another epoch from now on is refused.
+            identity::claim(engine.store(), &serve::identity_of(&engine).await?).await?;
+            into(&engine, epoch, head, input).await
         }
     }
 }
 
 async fn into<E: Engine>(engine: &E, epoch: u16, head: Head, input: &mut impl BufRead) -> anyhow::Result<Moved> {
     let (log, store): (&dyn Append, &dyn Store) = (engine.log(), engine.store());
+    let partitions = log.partitions(topics::EVENTS)?;
+    for partition in 0..partitions {
+        if store.applied(partition).await?.is_some() {
+            bail!(
+                "the store was written to by a suppressor: a state is only brought into an empty one, before any runs"
+            );
+        }
+    }
+    let (under_way, done) = (format!("{}\nunder way", head.taken_at), format!("{}\ndone", head.taken_at));
     match store.note(NOTE).await? {
-        Some(note) if note == head.taken_at => {}
-        None if store.scan(None, 1).await?.items.is_empty() => store.put_note(NOTE, &head.taken_at).await?,
+        Some(note) if note == under_way => {}
+        Some(note) if note == done => bail!("this very state was brought in already: nothing is left to do"),
+        None if store.scan(None, 1).await?.items.is_empty() => store.put_note(NOTE, &under_way).await?,
         _ => bail!("the store holds something already: a state is only brought into an empty one"),
     }
-    let partitions = log.partitions(topics::EVENTS)?;
     let mut moved = Moved { epoch, ..Moved::default() };
     let mut chunk = Vec::with_capacity(CHUNK);
     while let Some(line) = next(input)? {
@@ -80,7 +98,16 @@ async fn into<E: Engine>(engine: &E, epoch: u16, head: Head, input: &mut impl Bu
         }
     }
     moved.suppressions += put(log, store, chunk).await?;
+    store.put_note(NOTE, &done).await?;
     Ok(moved)
+}
+
+/// Refuses a store into which a state was brought in part: a suppressor would decide on what is there.
+pub(crate) async fn is_whole(store: &dyn Store) -> anyhow::Result<()> {
+    if store.note(NOTE).await?.is_some_and(|note| note.ends_with("under way")) {
+        bail!("a state was brought in only in part: run `quell import --state` again with the same file, then start");
+    }
+    Ok(())
 }
 
 /// State first: who reads it later than the store's rows were written finds all of them.

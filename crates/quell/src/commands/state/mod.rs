@@ -3,18 +3,18 @@
 //! A file of JSON lines: a [`Head`], then policies, then recipients. Evidence keeps its positions: all of them lie below
 //! the new epoch's, so that every decision goes on where it was and no delta is told twice. What is in force also goes to
 //! the state topic, from which subscribers and accounts begin. Nothing that is still under way is moved: the old log is
-//! drained first. Message timelines, and what tells repetitions of events that are no evidence, stay behind.
+//! drained first. Message timelines, and what tells repetitions of events of which no evidence is kept, stay behind.
 
 mod bring;
 mod take;
 
-pub(crate) use bring::bring;
+pub(crate) use bring::{bring, is_whole};
 pub(crate) use take::take;
 
 use crate::{
     config::Config,
     engine::{Cluster, Embedded},
-    registry,
+    kafka_tokens, registry,
 };
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -99,7 +99,7 @@ async fn cluster(config: &Config) -> anyhow::Result<Cluster> {
         std::fs::create_dir_all(&config.data_dir)?;
         registry::start(registry, &config.data_dir, "", CancellationToken::new()).await?;
     }
-    let log = KafkaLog::connect(config.kafka.clone())?;
+    let log = KafkaLog::connect_with(config.kafka.clone(), kafka_tokens::of(&config.kafka)?)?;
     log.probe(schemas::topics::EVENTS).await?;
     let store = CqlStore::connect(&config.store).await?;
     Ok(Cluster { log, store, instance: config.instance()? })

@@ -9,7 +9,7 @@ use event_log::{Browse, Position};
 use schemas::{codec, decode, topics, wire::DeltaRecord};
 use service::{Clock as _, SystemClock};
 use std::io::Write;
-use suppressor::{History, Store, store::PolicyRow};
+use suppressor::{History, Store, jobs::reconsider, store::PolicyRow};
 
 const PAGE: usize = 500;
 /// Changes of one recipient that are moved: the newest.
@@ -18,15 +18,24 @@ const AUDIT_MAX: usize = 10_000;
 /// Writes everything that is to be moved.
 pub(crate) async fn take(config: &Config, engines: Engines, out: &mut impl Write) -> anyhow::Result<Moved> {
     match engines {
-        Engines::Embedded => from(&embedded(config)?, out).await,
-        Engines::Cluster => from(&cluster(config).await?, out).await,
+        Engines::Embedded => from(config, &embedded(config)?, out).await,
+        Engines::Cluster => from(config, &cluster(config).await?, out).await,
     }
 }
 
-async fn from<E: Engine>(engine: &E, out: &mut impl Write) -> anyhow::Result<Moved> {
+async fn from<E: Engine>(config: &Config, engine: &E, out: &mut impl Write) -> anyhow::Result<Moved> {
     let (log, store): (&dyn Browse, &dyn Store) = (engine.log(), engine.store());
     drained(log, topics::NORMALIZERS, topics::RAW).await?;
     drained(log, topics::SUPPRESSORS, topics::EVENTS).await?;
+    for account in &config.accounts {
+        // A release that it has not told would be forgotten: the state says only what is in force.
+        let lane = syncer::Account::new(account.to_lane())?.group();
+        drained(log, &lane, topics::DELTAS).await?;
+    }
+
+    if reconsider::is_under_way(store).await? {
+        bail!("a sweep after a change of policy is under way: start the suppressor again and wait until it is over");
+    }
 
     let partitions = log.partitions(topics::EVENTS)?;
     let mut epoch = 0;
@@ -43,6 +52,12 @@ async fn from<E: Engine>(engine: &E, out: &mut impl Write) -> anyhow::Result<Mov
         }
     }
     newest.sort_by_key(|(_, row)| row.version);
+    // In one numbering a later version holds later, whatever the partitions were at.
+    let mut last = None;
+    for (position, _) in &mut newest {
+        *position = last.map_or(*position, |last: u64| (last + 1).max(*position));
+        last = Some(*position);
+    }
     let now = Timestamp::from_micros(SystemClock.now_micros())?;
     let head = Head { form: FORM.to_owned(), taken_at: now.to_string(), epoch };
     write(out, &Line::Head(head))?;

@@ -7,7 +7,7 @@ pub(crate) use declaration::{DeclarationArgs, Declared};
 pub(crate) use diff::{Act, Difference, differences};
 
 use super::{Output, Verdict, confirm::Confirm, show::print};
-use crate::config::Config;
+use crate::{config::Config, kafka_tokens};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use event_log::kafka::{Admin, KafkaConfig, TopicNow, TopicWanted};
@@ -118,7 +118,7 @@ impl Apply {
 impl Compared {
     async fn look(config: &KafkaConfig, args: &DeclarationArgs) -> anyhow::Result<Self> {
         let declared = args.read(config)?;
-        let admin = Admin::connect(config, None)?;
+        let admin = kafka_tokens::admin(config)?;
         admin.cluster_id().with_context(|| unreachable(config))?;
         let differences = differences(&declared, &describe(&admin, &declared).await?);
         Ok(Self { admin, declared, differences })

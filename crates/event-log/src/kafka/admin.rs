@@ -1,7 +1,7 @@
 //! Topics: what they are, and making them what they should be.
 
 use super::{
-    KafkaConfig, OpenError, Tokens,
+    KafkaConfig, Mechanism, OpenError, Tokens,
     client::{self, Common},
     said,
     topics::{list, place},
@@ -90,9 +90,13 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// A client for the cluster. It needs no broker yet.
+    /// A client for the cluster. It needs no broker yet. The mechanism `oauthbearer` is refused: the binding's admin client
+    /// never asks for a token (rust-rdkafka issue 757).
     pub fn connect(config: &KafkaConfig, tokens: Option<Arc<dyn Tokens>>) -> Result<Self, OpenError> {
         config.validate()?;
+        if config.security.mechanism == Some(Mechanism::Oauthbearer) {
+            return Err(OpenError::AdminTokens);
+        }
         let client = AdminClient::from_config_and_context(&client::common(config)?, Common { tokens })?;
         let wait = config.request_timeout();
         let options = AdminOptions::new().request_timeout(Some(wait)).operation_timeout(Some(wait));

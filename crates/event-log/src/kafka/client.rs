@@ -57,9 +57,6 @@ impl ClientContext for Common {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if std::env::var_os("DIAG").is_some() {
-            eprintln!("DIAG log {facility} {message}");
-        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::warn!(target: "librdkafka", facility, "{message}");
@@ -75,7 +72,6 @@ impl ClientContext for Common {
 
     // Such errors are told by the call that meets them; a client goes on trying by itself.
     fn error(&self, error: KafkaError, reason: &str) {
-        eprintln!("DIAG error {error} {reason}");
         tracing::debug!(target: "librdkafka", %error, reason, "client error");
     }
 
@@ -93,6 +89,9 @@ impl ConsumerContext for Common {}
 /// The settings of every client.
 pub(super) fn common(config: &KafkaConfig) -> Result<ClientConfig, OpenError> {
     let mut native = ClientConfig::new();
+    // Without this the level would be that of the `log` crate, which nobody sets up here.
+    let is_debug = config.properties.contains_key("debug");
+    native.set_log_level(if is_debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Notice });
     native
         .set("bootstrap.servers", &config.brokers)
         .set("client.id", &config.client_id)

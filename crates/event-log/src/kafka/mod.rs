@@ -55,6 +55,9 @@ pub enum OpenError {
     /// The mechanism `oauthbearer` without a source of tokens.
     #[error("the mechanism oauthbearer needs a source of tokens")]
     NoTokens,
+    /// Topics cannot be looked after by token.
+    #[error("topics cannot be looked after over oauthbearer: use a listener with another mechanism for it")]
+    AdminTokens,
     /// librdkafka refused the settings, or could not read a file that they name.
     #[error("a Kafka client cannot be made: {0}")]
     Client(String),

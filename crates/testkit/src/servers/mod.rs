@@ -27,6 +27,7 @@ pub use kafka::{JvmKafka, KafkaOptions, KafkaSecurity};
 pub use ports::free as free_ports;
 
 pub use registry::JvmRegistry;
+pub use watchdog::Watchdog;
 
 /// What every server of a test's own can be told. All of it blocks until it is done.
 macro_rules! steer {

@@ -24,14 +24,14 @@ fi
 /// A small shell that holds the read end of a pipe from this process. The kernel closes the pipe when this process ends,
 /// also by `kill -9`; the shell then kills the guarded process and runs a last command.
 #[derive(Debug)]
-pub(crate) struct Watchdog {
+pub struct Watchdog {
     shell: Child,
     pipe: Option<ChildStdin>,
 }
 
 impl Watchdog {
     /// Starts a watchdog that runs `last` (a command and its arguments) when this process ends or the watchdog is dropped.
-    pub(crate) fn new(last: &[&OsStr]) -> io::Result<Self> {
+    pub fn new(last: &[&OsStr]) -> io::Result<Self> {
         let mut shell = Command::new("sh")
             .args(["-c", SCRIPT, "quell-test-watchdog"])
             .args(last)
@@ -46,12 +46,12 @@ impl Watchdog {
     }
 
     /// From now on this process is killed with ours.
-    pub(crate) fn guard(&mut self, pid: u32) -> io::Result<()> {
+    pub fn guard(&mut self, pid: u32) -> io::Result<()> {
         self.tell(&format!("{pid}\n"))
     }
 
     /// The guarded process has ended, and its id may belong to another one.
-    pub(crate) fn release(&mut self) -> io::Result<()> {
+    pub fn release(&mut self) -> io::Result<()> {
         self.tell("\n")
     }
 

@@ -96,7 +96,6 @@ impl KafkaSession {
         let starts = match self.starts(&new) {
             Ok(starts) => starts,
             Err(error) => {
-                eprintln!("DIAG assign: {}", said(&error));
                 tracing::debug!(group = self.group, error = said(&error), "committed positions cannot be read yet");
                 return Ok(false);
             }

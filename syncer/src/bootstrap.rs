@@ -50,19 +50,24 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Whether the lane's group never committed, or stands below what the log keeps, in any partition.
+    /// Whether the lane is new, or stands below what the log keeps in any partition. A lane that lives may have partitions
+    /// in which it never had anything to commit: their deltas are told from the first on, without another look at `state`
+    /// beside the lane's living members.
     pub async fn is_needed(lane: &Lane, browse: &dyn Browse) -> Result<bool, BootstrapError> {
         let group = lane.account().group();
+        let (mut has_committed, mut has_deltas, mut is_cut_off) = (false, false, false);
         for partition in 0..browse.partitions(topics::DELTAS)? {
             let (oldest, end) = browse.range(topics::DELTAS, partition).await?;
+            has_deltas |= end > 0;
             match browse.committed(&group, topics::DELTAS, partition).await? {
-                Some(committed) if committed >= oldest => {}
-                // A partition that never held anything has nothing to miss.
-                None if end == 0 => {}
-                Some(_) | None => return Ok(true),
+                Some(committed) => {
+                    has_committed = true;
+                    is_cut_off |= committed < oldest;
+                }
+                None => is_cut_off |= oldest > 0 && oldest < end,
             }
         }
-        Ok(false)
+        Ok(if has_committed { is_cut_off } else { has_deltas })
     }
 
     /// Tells the lane's provider all of `state`, and makes the lane begin after the deltas that `state` covers. Returns how

@@ -9,13 +9,13 @@ use crate::{
     status::{Halt, LaneStatus},
 };
 use async_trait::async_trait;
-use domain::{Delta, EventId, RecipientKey};
+use domain::{Change, Delta, EventId, RecipientKey};
 use event_log::{Batch, Consumed, Limits, Outputs, Stage, StageError, Verdict, session::Assigned};
 use providers::suppression_api::{Action, Edit, ItemResult};
 use schemas::{DecodeError, decode, wire::DeltaRecord};
 use service::Clock;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -23,6 +23,13 @@ use std::{
 /// Bounds of one poll of a lane: enough to fill a provider's largest call, little enough to be done with in minutes even if
 /// every delta is a call of its own.
 pub const LIMITS: Limits = Limits { records_max: 1_000, bytes_max: 4 * 1024 * 1024, wait: Duration::from_millis(200) };
+
+/// How long the calls of one batch may take in one go.
+const BATCH_MS_MAX: i64 = 60_000;
+
+/// How many deltas before the committed position are looked through for releases whenever a partition is taken over: those
+/// of some minutes.
+const REMOVALS_BACK: u64 = 4_096;
 
 /// What was done for a recipient since the last commit, under which delta.
 #[derive(Debug)]
@@ -76,12 +83,15 @@ impl Lane {
         self.done.clear();
     }
 
-    /// Makes every call of a plan that was not made yet.
+    /// Makes every call of a plan that was not made yet, for as long as a batch may take: then it is gone back to, so that
+    /// the session has a look at its group, and goes on where it was. A lane that is silent for longer loses its partitions
+    /// to another, and two would call for one recipient.
     pub(crate) async fn execute(&mut self, plan: &Plan) -> Result<(), Halt> {
         if self.account.dry_run {
             return Ok(());
         }
         let account = Arc::clone(&self.account);
+        let until_ms = self.clock.now_millis().saturating_add(BATCH_MS_MAX);
         for (edit, targets) in plan.by_edit() {
             let mut items = Vec::with_capacity(targets.len());
             for index in targets {
@@ -101,6 +111,9 @@ impl Lane {
             }
             let batch_max = account.lists.batch_max(edit).min(account.batch_max.unwrap_or(usize::MAX)).max(1);
             for chunk in items.chunks(batch_max) {
+                if self.clock.now_millis() > until_ms {
+                    return Err(Halt::Away("its calls take long; going on after a look at the group".to_owned()));
+                }
                 self.execute_chunk(plan, edit, chunk).await?;
             }
         }
@@ -169,6 +182,11 @@ impl Lane {
     }
 }
 
+/// Who was released in some scope.
+fn released(deltas: &[Result<Delta, String>]) -> impl Iterator<Item = &RecipientKey> {
+    deltas.iter().flatten().filter(|delta| delta.change == Change::Released).map(|delta| &delta.key)
+}
+
 /// The inner error is the record's; the outer one says that it cannot be read yet.
 fn read_delta(consumed: &Consumed) -> Result<Result<Delta, String>, DecodeError> {
     let Some(value) = &consumed.record.value else { return Ok(Err("no value".to_owned())) };
@@ -191,7 +209,9 @@ impl Stage for Lane {
         schemas::ready(open.iter().filter_map(|consumed| consumed.record.value.as_deref())).await.map_err(away)?;
         let deltas: Vec<Result<Delta, String>> =
             open.iter().map(|consumed| read_delta(consumed)).collect::<Result<_, _>>().map_err(away)?;
-        let plan = plan(&self.account, &deltas, &|key| self.removed.contains(key));
+        // A former owner of the partition may have made the removals of this batch before it was gone.
+        let released: HashSet<&RecipientKey> = released(&deltas).collect();
+        let plan = plan(&self.account, &deltas, &|key| self.removed.contains(key) || released.contains(key));
         self.execute(&plan).await.map_err(|halt| StageError::Unavailable(halt.to_string()))?;
         let mut open = plan.steps.iter().zip(&deltas);
         let mut verdicts = Vec::with_capacity(batch.records.len());
@@ -214,8 +234,18 @@ impl Stage for Lane {
         Ok(())
     }
 
-    async fn assigned(&mut self, _assigned: &Assigned) -> Result<Option<u64>, StageError> {
+    /// What a former owner removed is found in the deltas: it may have undone what the provider told us since.
+    async fn assigned(&mut self, assigned: &Assigned) -> Result<Option<u64>, StageError> {
         self.done.clear();
-        Ok(None)
+        Ok(assigned.committed.map(|committed| committed.offset().saturating_sub(REMOVALS_BACK)))
+    }
+
+    async fn reapply(&mut self, records: &[Consumed]) -> Result<(), StageError> {
+        let away = |error: DecodeError| StageError::Unavailable(error.to_string());
+        schemas::ready(records.iter().filter_map(|consumed| consumed.record.value.as_deref())).await.map_err(away)?;
+        let deltas: Vec<Result<Delta, String>> =
+            records.iter().map(read_delta).collect::<Result<_, _>>().map_err(away)?;
+        released(&deltas).for_each(|key| self.removed.insert(key));
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use domain::RecipientKey;
 use std::collections::{HashSet, VecDeque};
 
-/// Some minutes of removals at the usual pace; a forgotten one costs nothing but a narrow race.
+/// Some minutes of removals at the usual pace: longer than an event is under way to us.
 const KEPT_MAX: usize = 16_384;
 
 /// A bounded memory, oldest out first.

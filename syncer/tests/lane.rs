@@ -5,7 +5,7 @@
 mod support;
 
 use domain::{Delta, Kind, Reason, Scope};
-use event_log::{Stage as _, StageError};
+use event_log::{NextOffset, Stage as _, StageError, session::Assigned};
 use std::{sync::Arc, time::Duration};
 use support::{DOMAIN, Direct, PROVIDERS, STREAM, batch, config, dead_list, fake_of, lane_with, pair, shown};
 use syncer::{Lane, RateLimit};
@@ -83,6 +83,34 @@ async fn a_release_takes_off_what_the_provider_put_on_by_itself() {
     let said = run(&mut lane, &[off("a@example.com", 1), off("b@example.com", 2)]).await.unwrap();
     assert!(said[0].starts_with("release refused suppressions You do not have"), "{said:?}");
     assert_eq!(fake.addresses(STREAM), ["a@example.com"]);
+}
+
+/// The provider put the address on its list itself, and an older release then took it off. Whoever takes the partition over
+/// has to tell what the provider told us, whether the release was committed or not.
+#[tokio::test(start_paused = true)]
+async fn what_a_former_owner_removed_is_told_again_by_its_successor() {
+    for is_committed in [true, false] {
+        let (mut former, fake) = pair("mailgun");
+        fake.bounced_by_itself(DOMAIN, "a@example.com");
+        let healed = delta("a@example.com", &Scope::All, &[], ("drip", Kind::Delivered), 5_001);
+        former.process(&batch(std::slice::from_ref(&healed))).await.unwrap();
+        assert_eq!(fake.held(), 0);
+
+        let mut lane = lane_with(config("mailgun"), Arc::new(Direct(fake.clone())));
+        let in_force = [(Scope::All, Reason::HardBounce)];
+        let bounced = delta("a@example.com", &Scope::All, &in_force, ("mailgun", Kind::BouncedHard), 5_002);
+        let committed = Some(NextOffset::from_stored(if is_committed { 5_002 } else { 5_001 }));
+        let assigned = Assigned { topic: Arc::from("quell.deltas.v1"), partition: 0, committed, epoch: 0 };
+        let from = lane.assigned(&assigned).await.unwrap();
+        assert!(from.is_some_and(|from| (1..5_001).contains(&from)), "{from:?}");
+        if is_committed {
+            lane.reapply(&batch(&[healed]).records).await.unwrap();
+            run(&mut lane, &[bounced]).await.unwrap();
+        } else {
+            run(&mut lane, &[healed, bounced]).await.unwrap();
+        }
+        assert!(fake.holds(&dead_list("mailgun"), "a@example.com"), "committed: {is_committed}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

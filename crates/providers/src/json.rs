@@ -204,3 +204,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
         d.deserialize_str(Text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_holds_only_so_many_elements() {
+        let body = |n: usize| format!("[{}]", vec!["0"; n].join(","));
+        assert_eq!(elements(body(ELEMENTS_MAX).as_bytes()).unwrap().len(), ELEMENTS_MAX);
+        assert!(elements(body(ELEMENTS_MAX + 1).as_bytes()).unwrap_err().reason.starts_with("too_many_elements"));
+    }
+}

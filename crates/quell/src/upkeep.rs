@@ -143,3 +143,23 @@ async fn tick<E: Engine>(process: &Process, engine: &E, duty: &Duty, expiry: &mu
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_hears_late_takes_the_duty_from_nobody() {
+        let duty = Duty::default();
+        assert!(!duty.is_ours());
+        let tell = |worker, event| duty.observed_by(worker, ()).stepped("s", PhaseName::Poll, &event, TICK);
+        tell(0, RunnerEvent::Ready(DUTY_PARTITION));
+        tell(1, RunnerEvent::Ready(DUTY_PARTITION));
+        tell(0, RunnerEvent::Revoked(vec![DUTY_PARTITION]));
+        assert!(duty.is_ours());
+        tell(1, RunnerEvent::Revoked(vec![7]));
+        assert!(duty.is_ours());
+        tell(1, RunnerEvent::Revoked(vec![DUTY_PARTITION]));
+        assert!(!duty.is_ours());
+    }
+}

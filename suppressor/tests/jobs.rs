@@ -1,0 +1,79 @@
+//! Jobs beside a store that fails, and beside each other.
+
+use domain::{Recipient, RecipientKey, Scope, Tenant, Timestamp};
+use event_log::{TopicSpec, memory::MemoryLog};
+use schemas::topics;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use suppressor::{
+    History, Store, StoreError,
+    jobs::{expiry::Expiry, reconsider},
+    store::{
+        Due, Write,
+        memory::{MemoryStore, Weather},
+    },
+};
+
+/// Lets so many steps pass, and fails one.
+#[derive(Debug)]
+struct FailsAt(AtomicUsize);
+
+impl Weather for FailsAt {
+    fn step(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
+        let fails = self.0.fetch_sub(1, Ordering::Relaxed) == 0;
+        Box::pin(async move { if fails { Err(StoreError::Unavailable("away".to_owned())) } else { Ok(()) } })
+    }
+}
+
+fn log() -> MemoryLog {
+    MemoryLog::new(&[TopicSpec { name: topics::EVENTS.into(), partitions: 1, retention_ms: Some(1_000) }])
+}
+
+/// A store that fails, wherever it does, makes no end be forgotten.
+#[tokio::test]
+async fn ends_are_dropped_once_the_store_is_back() {
+    let now = Timestamp::from_seconds(1_800_000_000).unwrap();
+    for fails_at in 0..6 {
+        let (store, log, mut expiry) = (MemoryStore::default(), log(), Expiry::default());
+        let due = |name: &str| {
+            let recipient = Recipient::email(&format!("{name}@example.com")).unwrap();
+            Due { at: now, key: RecipientKey { tenant: Tenant::default(), recipient }, scope: Scope::All }
+        };
+        let (in_force, history) = (None, History::default());
+        let (rows, trimmed, seen, messages, audit) = (vec![], vec![], vec![], vec![], vec![]);
+        let ends = vec![due("a"), due("b"), due("c")];
+        let key = due("a").key;
+        let write = Write { key, rows, trimmed, history, in_force, seen, messages, due: ends, audit };
+        store.apply(vec![write], &[]).await.unwrap();
+        assert_eq!(expiry.run(&store, &log, now).await.unwrap(), 3);
+        store.apply(vec![], &[(0, u64::MAX)]).await.unwrap();
+
+        let failing = store.under(Arc::new(FailsAt(AtomicUsize::new(fails_at))));
+        let _may_fail = expiry.run(&failing, &log, now).await;
+        assert_eq!(expiry.run(&store, &log, now).await.unwrap(), 0, "appended again, failing at {fails_at}");
+        assert_eq!(store.due(now, 10).await.unwrap(), [], "failing at {fails_at}");
+    }
+}
+
+/// A sweep that notes its progress after another policy was applied does not take that policy's sweep away.
+#[tokio::test]
+async fn a_policy_applied_during_a_sweep_has_its_own() {
+    let (store, log) = (MemoryStore::default(), log());
+    let now = Timestamp::from_seconds(1_800_000_000).unwrap();
+    let document = include_str!("../src/policy/default.toml");
+    let first = reconsider::apply(&store, &log, document, now, "a").await.unwrap();
+    let second = reconsider::apply(&store, &log, document, now, "b").await.unwrap();
+    assert!(first < second);
+    for progress in ["", "some key", "over"] {
+        store.put_note("sweep.at", &format!("{first}\n{progress}")).await.unwrap();
+        assert!(reconsider::is_under_way(&store).await.unwrap(), "{progress:?}");
+    }
+    store.put_note("sweep.at", &format!("{second}\nover")).await.unwrap();
+    assert!(!reconsider::is_under_way(&store).await.unwrap());
+}

@@ -5,6 +5,7 @@
 pub mod builders;
 pub mod fake;
 pub mod payloads;
+pub mod ports;
 #[cfg(feature = "servers")]
 pub mod servers;
 pub mod sign;

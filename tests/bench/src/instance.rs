@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::{Context as _, bail};
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -82,10 +82,7 @@ fn configuration(data: &Path, gateway: SocketAddr, lookup: SocketAddr, admin: So
     text
 }
 
-/// Ports that are free now. Another process could take one before the instance does; then it does not start.
 fn free_addresses() -> anyhow::Result<[SocketAddr; 3]> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port");
-    let listeners = [bind()?, bind()?, bind()?];
-    let [a, b, c] = &listeners;
-    Ok([a.local_addr()?, b.local_addr()?, c.local_addr()?])
+    let ports: [u16; 3] = testkit::ports::free().context("no free port on loopback")?;
+    Ok(ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
 }

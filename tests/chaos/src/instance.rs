@@ -83,7 +83,7 @@ impl Instance {
         let name = format!("{}-{number}", role.word());
         let dir = dir.join(&name);
         fs::create_dir_all(&dir)?;
-        let [serves, admin] = testkit::servers::free_ports::<2>()?;
+        let [serves, admin] = testkit::ports::free()?;
         let (address, admin) = (format!("127.0.0.1:{serves}"), format!("127.0.0.1:{admin}"));
         let folder = dir.display();
         let config = format!(

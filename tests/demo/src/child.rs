@@ -28,19 +28,13 @@ pub(crate) struct Addresses {
 impl Addresses {
     /// The usual ports, if they are wanted and all of them are free; else free ones.
     pub(crate) fn choose(usual: bool) -> anyhow::Result<Self> {
-        let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        let wanted: &[u16] = if usual { &[8080, 8081, 9464] } else { &[] };
-        let usual: Vec<TcpListener> = wanted.iter().filter_map(|port| bind(*port).ok()).collect();
-        let listeners = if usual.len() == 3 {
-            usual
-        } else {
-            drop(usual);
-            (0..3).map(|_| bind(0)).collect::<Result<_, _>>().context("no free port on loopback")?
+        let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        let ports = match [8080, 8081, 9464] {
+            ports if usual && ports.iter().all(is_free) => ports,
+            _ => testkit::ports::free().context("no free port on loopback")?,
         };
-        let addresses = listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string()));
-        let mut addresses = addresses.collect::<std::io::Result<Vec<String>>>()?.into_iter();
-        let mut next = || addresses.next().context("three ports");
-        Ok(Self { gateway: next()?, lookup: next()?, admin: next()? })
+        let [gateway, lookup, admin] = ports.map(|port| format!("127.0.0.1:{port}"));
+        Ok(Self { gateway, lookup, admin })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `check`, `why`, `message`, `receipt`, `suppress`, `release`.
 
-use crate::instance::{Instance, READ_TOKEN, ended, free_port, quell};
+use crate::instance::{Instance, READ_TOKEN, ended, free_ports, quell};
 use serde_json::json;
 
 #[test]
@@ -96,7 +96,8 @@ fn tokens_come_from_a_file_and_wrong_ones_are_refused() {
 
 #[test]
 fn a_server_that_is_away_is_said_to_be() {
-    let api = format!("http://127.0.0.1:{}", free_port());
+    let [port] = free_ports();
+    let api = format!("http://127.0.0.1:{port}");
     for args in [&["check", "a@example.com"][..], &["why", "a@example.com"], &["export"], &["unengaged", "status"]] {
         let away = ended(quell().args(args).args(["--api", &api])).with(2);
         assert!(away.err.contains("is `quell up` running?") && away.out.is_empty(), "{away:?}");

@@ -5,7 +5,6 @@ use http::{HeaderMap, HeaderName, Method};
 use serde_json::Value;
 use service::http_client::{HttpAnswer, HttpCall, HttpClient, HttpClientOptions};
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant, SystemTime},
@@ -64,8 +63,8 @@ pub(crate) fn ended(command: &mut Command) -> Ended {
     Ended { code: status.code().expect("no signal ended it"), out: text(stdout), err: text(stderr) }
 }
 
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback has ports").port()
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    testkit::ports::free().expect("loopback has ports")
 }
 
 pub(crate) fn unix() -> i64 {
@@ -84,7 +83,7 @@ impl Instance {
     /// One with a configuration of so many partitions, not started yet.
     pub(crate) fn prepare(partitions: u32) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let (gateway, lookup, admin) = (free_port(), free_port(), free_port());
+        let [gateway, lookup, admin] = free_ports();
         let config = format!(
             "data_dir = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:{gateway}\"\n\
              [lookup]\nlisten = \"127.0.0.1:{lookup}\"\n\

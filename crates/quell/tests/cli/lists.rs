@@ -1,6 +1,6 @@
 //! `filter`, `import`, `export`.
 
-use crate::instance::{Instance, ended, free_port, quell, read};
+use crate::instance::{Instance, ended, free_ports, quell, read};
 use std::{io::Write as _, process::Stdio};
 
 #[test]
@@ -65,7 +65,8 @@ fn a_filter_that_fails_leaves_nothing_that_looks_complete() {
     let (input, out) = (folder.path().join("in.csv"), folder.path().join("out.csv"));
     std::fs::write(&input, "email\na@example.com\n").expect("a file");
     std::fs::write(&out, "older").expect("a file");
-    let api = format!("http://127.0.0.1:{}", free_port());
+    let [port] = free_ports();
+    let api = format!("http://127.0.0.1:{port}");
     let run = |input: &std::path::Path| ended(quell().arg("filter").arg(input).arg(&out).args(["--api", &api])).with(2);
     let away = run(&input);
     assert!(away.err.contains("nothing was written") && away.err.contains("is `quell up` running?"), "{away:?}");

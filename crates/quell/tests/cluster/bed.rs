@@ -9,7 +9,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use service::http_client::{HttpAnswer, HttpCall, HttpClient, HttpClientOptions};
 use std::{
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -155,7 +154,7 @@ impl Bed {
 
     /// Starts an instance with these roles (`gateway,lookup`). It may not be ready yet.
     pub(crate) fn serve(&self, name: &str, roles: &str) -> Instance {
-        let [gateway, lookup, admin] = free_ports();
+        let [gateway, lookup, admin] = testkit::ports::free().expect("loopback has ports");
         std::fs::create_dir_all(self.path(name)).expect("a folder");
         let config = self.write(&format!("{name}.toml"), &self.config(name, [gateway, lookup, admin]));
         let log = self.path(&format!("{name}.log"));
@@ -267,11 +266,6 @@ impl Drop for Instance {
         self.child.kill().ok();
         self.child.wait().ok();
     }
-}
-
-fn free_ports() -> [u16; 3] {
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("loopback has ports"));
-    held.map(|listener| listener.local_addr().expect("it is bound").port())
 }
 
 fn get(port: u16, path: &str) -> Option<HttpAnswer> {

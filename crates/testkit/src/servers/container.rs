@@ -3,7 +3,7 @@
 use super::{
     Kind, Origin, ServerError, docker,
     find::Found,
-    kafka, ports, probe,
+    free_ports, kafka, probe,
     registry::{self, API},
     watchdog::Watchdog,
 };
@@ -79,7 +79,7 @@ fn kafka_variables(advertised: &str) -> Vec<(String, String)> {
 /// [`ServerError::NoDocker`] at once where none answers.
 pub(crate) fn start(kind: Kind) -> Result<Found, ServerError> {
     let daemon = docker::find()?;
-    let [port] = ports::free()?;
+    let [port] = free_ports()?;
     // The broker must know before its start under which address clients find it, so the port outside is chosen here.
     let address = format!("{}:{port}", daemon.host());
     let name = format!("quell-test-{}-{port}", std::process::id());

@@ -1,9 +1,9 @@
 //! A CQL store of a test's own: Apache Cassandra, one node, on the local Java machine.
 
 use super::{
-    Kind, ServerError, cache,
+    Kind, ServerError, cache, clash, free_ports,
     java::{self, JavaServer, Plan},
-    ports, probe,
+    probe,
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -44,11 +44,11 @@ impl JvmCql {
     /// Java or Maven missing, no network for the first fetch, or no answer within 180 seconds.
     pub fn start(options: &CqlOptions) -> Result<Self, ServerError> {
         let class_path = java::class_path(&cache::fetch(Kind::Cql)?.join("lib"))?;
-        ports::with_retry(|| Self::start_once(options, &class_path))
+        clash::retried(|| Self::start_once(options, &class_path))
     }
 
     fn start_once(options: &CqlOptions, class_path: &OsStr) -> Result<Self, ServerError> {
-        let ports = ports::free::<3>()?;
+        let ports = free_ports::<3>()?;
         let address = format!("127.0.0.1:{}", ports[0]);
         let dir = TempDir::with_prefix("quell-cql-").map_err(ServerError::io("making a folder for the store"))?;
         let write = |name: &str, text: &str| {

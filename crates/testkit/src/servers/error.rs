@@ -70,10 +70,4 @@ impl ServerError {
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, source: Arc::new(source) }
     }
-
-    /// Whether another port may help.
-    pub(crate) fn is_port_clash(&self) -> bool {
-        matches!(self, Self::Died { log, .. } if log.contains("Address already in use") || log.contains("BindException")
-            || log.contains("already bound"))
-    }
 }

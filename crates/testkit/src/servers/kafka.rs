@@ -1,9 +1,9 @@
 //! Apache Kafka of a test's own: one node that is broker and controller, on the local Java machine.
 
 use super::{
-    Kind, ServerError, cache, certificates,
+    Kind, ServerError, cache, certificates, clash, free_ports,
     java::{self, JavaServer, Plan},
-    ports, probe,
+    probe,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::{
@@ -85,11 +85,11 @@ impl JvmKafka {
     /// Java or Maven missing, no network for the first fetch, or no answer within 90 seconds.
     pub fn start(options: &KafkaOptions) -> Result<Self, ServerError> {
         let class_path = java::class_path(&cache::fetch(Kind::Kafka)?.join("lib"))?;
-        ports::with_retry(|| Self::start_once(options, &class_path))
+        clash::retried(|| Self::start_once(options, &class_path))
     }
 
     fn start_once(options: &KafkaOptions, class_path: &OsStr) -> Result<Self, ServerError> {
-        let [port, controller, tls, sasl] = ports::free()?;
+        let [port, controller, tls, sasl] = free_ports()?;
         let bootstrap = format!("127.0.0.1:{port}");
         let dir = TempDir::with_prefix("quell-kafka-").map_err(ServerError::io("making a folder for Kafka"))?;
         let properties = dir.path().join("server.properties");

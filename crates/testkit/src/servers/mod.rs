@@ -8,6 +8,7 @@
 
 mod cache;
 mod certificates;
+mod clash;
 mod container;
 mod cql;
 mod docker;
@@ -15,7 +16,6 @@ mod error;
 mod find;
 mod java;
 mod kafka;
-mod ports;
 pub mod probe;
 mod registry;
 mod watchdog;
@@ -24,10 +24,12 @@ pub use cql::{CqlOptions, JvmCql};
 pub use error::ServerError;
 pub use find::{Cql, Kafka, Kind, Origin, Registry, cql, kafka, registry};
 pub use kafka::{JvmKafka, KafkaOptions, KafkaSecurity};
-pub use ports::free as free_ports;
-
 pub use registry::JvmRegistry;
 pub use watchdog::Watchdog;
+
+fn free_ports<const N: usize>() -> Result<[u16; N], ServerError> {
+    crate::ports::free().map_err(ServerError::io("finding a free port"))
+}
 
 /// What every server of a test's own can be told. All of it blocks until it is done.
 macro_rules! steer {

@@ -1,9 +1,9 @@
 //! A schema registry of a test's own: Apicurio Registry behind its Confluent-compatible API, on the local Java machine.
 
 use super::{
-    Kind, ServerError, cache,
+    Kind, ServerError, cache, clash, free_ports,
     java::{JavaServer, Plan},
-    ports, probe,
+    probe,
 };
 use std::{ffi::OsString, io, path::Path, time::Duration};
 use tempfile::TempDir;
@@ -28,13 +28,13 @@ impl JvmRegistry {
     /// Java or Maven missing, no network for the first fetch, or no answer within 120 seconds.
     pub fn start() -> Result<Self, ServerError> {
         let app = cache::fetch(Kind::Registry)?;
-        let registry = ports::with_retry(|| Self::start_once(&app))?;
+        let registry = clash::retried(|| Self::start_once(&app))?;
         set_backward(&registry.url)?;
         Ok(registry)
     }
 
     fn start_once(app: &Path) -> Result<Self, ServerError> {
-        let [port, management] = ports::free()?;
+        let [port, management] = free_ports()?;
         let url = format!("http://127.0.0.1:{port}{API}");
         let dir =
             TempDir::with_prefix("quell-registry-").map_err(ServerError::io("making a folder for the registry"))?;

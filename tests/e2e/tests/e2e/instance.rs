@@ -5,7 +5,6 @@ use http::{HeaderMap, HeaderName, Method};
 use serde_json::Value;
 use service::http_client::{HttpAnswer, HttpCall, HttpClient, HttpClientOptions};
 use std::{
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -33,10 +32,6 @@ fn binary() -> PathBuf {
     binary
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback has ports").port()
-}
-
 impl Instance {
     pub(crate) fn new() -> Self {
         let client = HttpClient::new(&HttpClientOptions {
@@ -45,11 +40,12 @@ impl Instance {
             answer_bytes_max: 256 << 20,
             ..HttpClientOptions::default()
         });
+        let [webhooks, lookups, admin] = testkit::ports::free().expect("loopback has ports");
         Self {
             dir: tempfile::tempdir().expect("a temporary directory"),
-            webhooks: free_port(),
-            lookups: free_port(),
-            admin: free_port(),
+            webhooks,
+            lookups,
+            admin,
             child: None,
             client: client.expect("a client"),
         }

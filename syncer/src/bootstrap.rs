@@ -1,190 +1,221 @@
-//! A lane that begins: from `state`, because its deltas are not kept for ever.
+//! A partition that begins: from `state`, because deltas are not kept for ever.
 //!
-//! A new account, or one that stood still for longer than deltas are kept, is told all that is in force, and begins in the
-//! deltas where they ended before `state` was read. What changed while it was read is told twice, in the right order.
+//! Partition P of the deltas and partition P of `state` hold the same recipients. Where a lane has no committed position in
+//! P, or one that is no longer kept, P's owner tells the provider all that partition P of `state` says, and only then
+//! begins in the deltas. Where they ended is noted before `state` is read: what changed since is told in the right order.
 //!
-//! Releases are told as far as `state` still keeps their tombstones. A lane that stood still for longer than deltas are
-//! kept may therefore leave a recipient suppressed who was released meanwhile: the safe side. Comparing whole lists mends
-//! that, and is not done here.
+//! Nobody else tells anything of these recipients meanwhile, so nothing stale is told after what is newer. An owner that
+//! loses P, or dies, leaves nothing behind: the next one begins P anew, which repeats calls and changes nothing.
+//!
+//! Releases are told as far as `state` still keeps their tombstones. A lane that stood still for longer than deltas and
+//! tombstones are kept may therefore leave a recipient suppressed who was released meanwhile: the safe side. Comparing
+//! whole lists mends that, and is not done here.
 
 use crate::{
-    Lane,
+    Account,
     plan::{Plan, Target},
-    status::Halt,
+    releases::Releases,
 };
 use domain::{Channel, RecipientKey, Scope};
-use event_log::{Browse, BrowseError, Consumed};
+use event_log::{Browse, BrowseError, Consumed, session::Assigned};
 use providers::suppression_api::{Desired, edits};
 use schemas::{DecodeError, decode, topics, wire::StateRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Records read and told at once.
-const CHUNK_MAX: usize = 1_000;
+/// Records read, and recipients told, in one slice.
+const SLICE_MAX: usize = 1_000;
+/// Recipients with a release that are held at once: some tens of megabytes. Where there are more, `state` is read again for
+/// the next of them.
+const RELEASES_MAX: usize = 100_000;
+/// So many deltas before the noted end are told again. A transaction becomes visible in each partition by itself: the newest
+/// deltas may be there a moment before their `state` is. Some batches of the suppressor.
+const TOLD_AGAIN: u64 = 8_192;
 
-/// Why a bootstrap stands still. Run it again after a wait: it goes on where it was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BootstrapError {
-    /// The log cannot be read.
-    #[error(transparent)]
+/// Why a slice could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("what is in force cannot be read: {0}")]
     Log(#[from] BrowseError),
-    /// The provider cannot be told.
-    #[error(transparent)]
-    Provider(#[from] Halt),
-    /// What another build wrote cannot be read yet.
-    #[error(transparent)]
+    /// Another build wrote it.
+    #[error("what is in force cannot be read yet: {0}")]
     Schema(#[from] DecodeError),
 }
 
-/// A bootstrap under way.
-#[derive(Debug, Default)]
-pub struct Bootstrap {
-    /// Where the deltas ended before `state` was read; `None` before the first run.
-    starts: Option<BTreeMap<u32, u64>>,
-    /// Keys of `state` whose newest record may be a tombstone, with its place.
-    tombstones: BTreeMap<String, u64>,
-    /// Whose scopes are released, and what else is in force for them. As many as `state` keeps tombstones.
-    released: BTreeMap<RecipientKey, Desired>,
-    /// Read so far: partition and offset of `state`.
+/// How far a pass over the partition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Finding what was released.
+    Find,
+    /// Telling what is in force.
+    Tell,
+    /// Telling what was released.
+    Release,
+}
+
+/// The next slice.
+#[derive(Debug)]
+pub(crate) enum Slice {
+    /// To be told. [`Bootstrap::told`] once it is.
+    Plan(Plan),
+    /// Nothing is left.
+    Done,
+}
+
+/// A bootstrap of one partition under way.
+#[derive(Debug)]
+pub(crate) struct Bootstrap {
     partition: u32,
+    start: u64,
+    /// The part of `state` to read: what came later is in the deltas.
+    end: u64,
+    /// Read so far.
     offset: u64,
+    pass: Pass,
+    is_first_part: bool,
+    releases: Releases,
+    /// What the slice that was handed out covers.
+    handed: Handed,
+    /// Suppressions told.
+    pub(crate) n_in_force: u64,
+    /// Recipients of whom a release was told.
+    pub(crate) n_released: u64,
+}
+
+/// What is done with once the slice is told.
+#[derive(Debug, Default)]
+struct Handed {
+    /// Where to read on.
+    offset: u64,
+    n_in_force: u64,
+    released: Vec<(RecipientKey, Desired)>,
 }
 
 impl Bootstrap {
-    /// Whether the lane is new, or stands below what the log keeps in any partition. A lane that lives may have partitions
-    /// in which it never had anything to commit: their deltas are told from the first on, without another look at `state`
-    /// beside the lane's living members.
-    pub async fn is_needed(lane: &Lane, browse: &dyn Browse) -> Result<bool, BootstrapError> {
-        let group = lane.account().group();
-        let (mut has_committed, mut has_deltas, mut is_cut_off) = (false, false, false);
-        for partition in 0..browse.partitions(topics::DELTAS)? {
-            let (oldest, end) = browse.range(topics::DELTAS, partition).await?;
-            has_deltas |= end > 0;
-            match browse.committed(&group, topics::DELTAS, partition).await? {
-                Some(committed) => {
-                    has_committed = true;
-                    is_cut_off |= committed < oldest;
-                }
-                None => is_cut_off |= oldest > 0 && oldest < end,
+    /// The bootstrap of a new partition; `None` where it needs none: the lane's position in it is kept, or there is nothing.
+    pub(crate) async fn of(group: &str, assigned: &Assigned, browse: &dyn Browse) -> Result<Option<Self>, BrowseError> {
+        let partition = assigned.partition;
+        let (oldest, deltas_end) = browse.range(topics::DELTAS, partition).await?;
+        if let Some(committed) = assigned.committed {
+            // The session may have moved a position that is not kept: the group's own tells.
+            let committed = browse.committed(group, topics::DELTAS, partition).await?.unwrap_or(committed.offset());
+            if committed >= oldest {
+                return Ok(None);
             }
         }
-        Ok(if has_committed { is_cut_off } else { has_deltas })
+        // After the end of the deltas.
+        let (state_oldest, state_end) = browse.range(topics::STATE, partition).await?;
+        if deltas_end == 0 && state_oldest == state_end {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            partition,
+            start: deltas_end.saturating_sub(TOLD_AGAIN),
+            end: state_end,
+            offset: 0,
+            pass: Pass::Find,
+            is_first_part: true,
+            releases: Releases::new(RELEASES_MAX),
+            handed: Handed::default(),
+            n_in_force: 0,
+            n_released: 0,
+        }))
     }
 
-    /// Tells the lane's provider all of `state`, and makes the lane begin after the deltas that `state` covers. Returns how
-    /// many records of `state` were told.
-    pub async fn run(&mut self, lane: &mut Lane, browse: &dyn Browse) -> Result<u64, BootstrapError> {
-        let starts = match &self.starts {
-            Some(starts) => starts.clone(),
-            None => {
-                let starts = self.begin(lane, browse).await?;
-                self.find_tombstones(lane, browse).await?;
-                self.starts.insert(starts).clone()
+    pub(crate) const fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// Deltas below this offset are covered by what was told.
+    pub(crate) const fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The next slice; the same again until it was told.
+    pub(crate) async fn slice(&mut self, account: &Account, browse: &dyn Browse) -> Result<Slice, ReadError> {
+        if self.pass == Pass::Release {
+            let released = self.releases.first(SLICE_MAX);
+            if released.is_empty() && !self.releases.has_more() {
+                return Ok(Slice::Done);
             }
+            let mut plan = Plan::default();
+            released.iter().for_each(|(key, desired)| push_target(account, key, desired, &mut plan));
+            self.handed = Handed { released, ..Handed::default() };
+            return Ok(Slice::Plan(plan));
+        }
+        let mut records = match self.offset < self.end {
+            true => browse.read(topics::STATE, self.partition, self.offset, SLICE_MAX).await?,
+            false => Vec::new(),
         };
-        let mut told = 0;
-        let partitions = browse.partitions(topics::STATE)?;
-        while self.partition < partitions {
-            let records = browse.read(topics::STATE, self.partition, self.offset, CHUNK_MAX).await?;
-            let Some(last) = records.last() else {
-                (self.partition, self.offset) = (self.partition + 1, 0);
-                continue;
-            };
-            schemas::ready(records.iter().filter_map(|consumed| consumed.record.value.as_deref())).await?;
-            let plan = self.plan_chunk(lane, &records)?;
-            lane.execute(&plan).await?;
-            lane.forget_done();
-            told += records.len() as u64;
-            self.offset = last.position.offset + 1;
+        records.retain(|consumed| consumed.position.offset < self.end);
+        let offset = records.last().map_or(self.end, |last| last.position.offset + 1);
+        self.handed = Handed { offset, ..Handed::default() };
+        if self.pass == Pass::Find {
+            self.find(account, &records);
+            return Ok(Slice::Plan(Plan::default()));
         }
-        let mut released = Plan::default();
-        for (key, desired) in &self.released {
-            push_target(lane, key, desired, &mut released);
+        schemas::ready(records.iter().filter_map(|consumed| consumed.record.value.as_deref())).await?;
+        let in_force = self.in_force(account, &records)?;
+        let mut plan = Plan::default();
+        for (key, in_force) in in_force {
+            push_target(account, &key, &Desired { in_force, ..Desired::default() }, &mut plan);
         }
-        lane.execute(&released).await?;
-        lane.forget_done();
-        lane.begin_at(starts);
-        Ok(told)
+        Ok(Slice::Plan(plan))
     }
 
-    /// The ends of the deltas' partitions in which the lane has to begin anew.
-    async fn begin(&self, lane: &Lane, browse: &dyn Browse) -> Result<BTreeMap<u32, u64>, BootstrapError> {
-        let group = lane.account().group();
-        let mut starts = BTreeMap::new();
-        for partition in 0..browse.partitions(topics::DELTAS)? {
-            let (oldest, end) = browse.range(topics::DELTAS, partition).await?;
-            let committed = browse.committed(&group, topics::DELTAS, partition).await?;
-            if committed.is_none_or(|committed| committed < oldest) {
-                starts.insert(partition, end);
+    /// The slice handed out last is told.
+    pub(crate) fn told(&mut self) {
+        let Handed { offset, n_in_force, released } = std::mem::take(&mut self.handed);
+        self.n_in_force += n_in_force;
+        self.n_released += released.len() as u64;
+        let is_read = offset >= self.end;
+        match self.pass {
+            Pass::Find | Pass::Tell if !is_read => self.offset = offset,
+            Pass::Find => (self.pass, self.offset) = (Pass::Tell, 0),
+            Pass::Tell => self.pass = Pass::Release,
+            // The next part of the releases.
+            Pass::Release if released.is_empty() => {
+                self.releases.next_part();
+                (self.pass, self.offset, self.is_first_part) = (Pass::Find, 0, false);
             }
+            Pass::Release => self.releases.forget(&released),
         }
-        Ok(starts)
     }
 
-    async fn find_tombstones(&mut self, lane: &Lane, browse: &dyn Browse) -> Result<(), BootstrapError> {
-        self.tombstones.clear();
-        self.released.clear();
-        for partition in 0..browse.partitions(topics::STATE)? {
-            let mut offset = 0;
-            loop {
-                let records = browse.read(topics::STATE, partition, offset, CHUNK_MAX).await?;
-                let Some(last) = records.last() else { break };
-                offset = last.position.offset + 1;
-                for consumed in &records {
-                    let Some(key) = text_key(consumed) else { continue };
-                    match &consumed.record.value {
-                        None => {
-                            self.tombstones.insert(key.to_owned(), consumed.position.offset);
-                        }
-                        // A newer suppression: the tombstone before it says nothing.
-                        Some(_) => {
-                            self.tombstones.remove(key);
-                        }
-                    }
-                }
+    fn find(&mut self, account: &Account, records: &[Consumed]) {
+        for consumed in records {
+            let text = consumed.record.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
+            if let Some((key, scope)) = text.and_then(read_key).filter(|(key, scope)| concerns(account, key, scope)) {
+                self.releases.note(&key, &scope, consumed.position.offset, consumed.record.value.is_none());
             }
         }
-        for key in self.tombstones.keys() {
-            if let Some((key, scope)) = read_key(key).filter(|(key, scope)| concerns(lane, key, scope)) {
-                self.released.entry(key).or_default().released.insert(scope);
-            }
-        }
-        Ok(())
     }
 
-    /// What a part of `state` asks for. Recipients with a released scope are kept for the end, when all that is in force for
-    /// them is known.
-    fn plan_chunk(&mut self, lane: &Lane, records: &[Consumed]) -> Result<Plan, DecodeError> {
+    /// What these records say is in force. That of recipients with a release is kept for the end, when all of it is known.
+    fn in_force(
+        &mut self,
+        account: &Account,
+        records: &[Consumed],
+    ) -> Result<BTreeMap<RecipientKey, BTreeSet<Scope>>, DecodeError> {
         let mut in_force: BTreeMap<RecipientKey, BTreeSet<Scope>> = BTreeMap::new();
         for consumed in records {
-            let Some(text) = text_key(consumed) else { continue };
-            let is_dead = self.tombstones.get(text).is_some_and(|offset| *offset > consumed.position.offset);
             let state = match consumed.record.value.as_ref().map(|value| decode::<StateRecord>(value)) {
                 Some(Err(error)) if error.is_unresolved() => return Err(error),
                 state => state.and_then(Result::ok),
             };
-            let Some(Ok((key, scope, _))) = state.filter(|_| !is_dead).map(|state| state.parts()) else { continue };
-            if !concerns(lane, &key, &scope) {
+            let Some(Ok((key, scope, _))) = state.map(|state| state.parts()) else { continue };
+            if !concerns(account, &key, &scope) || self.releases.is_over(&key, &scope, consumed.position.offset) {
                 continue;
             }
-            match self.released.get_mut(&key) {
-                Some(desired) => {
-                    desired.in_force.insert(scope);
-                }
-                None => {
-                    in_force.entry(key).or_default().insert(scope);
-                }
+            self.handed.n_in_force += u64::from(self.is_first_part);
+            if !self.releases.keep(&key, &scope) && self.is_first_part {
+                in_force.entry(key).or_default().insert(scope);
             }
         }
-        let mut plan = Plan::default();
-        for (key, in_force) in in_force {
-            push_target(lane, &key, &Desired { in_force, ..Desired::default() }, &mut plan);
-        }
-        Ok(plan)
+        Ok(in_force)
     }
 }
 
-fn push_target(lane: &Lane, key: &RecipientKey, desired: &Desired, plan: &mut Plan) {
-    let account = lane.account();
+fn push_target(account: &Account, key: &RecipientKey, desired: &Desired, plan: &mut Plan) {
     let edits = edits(account.lists, &account.settings, desired);
     if !edits.is_empty() {
         // There is no delta: the state itself names what was told.
@@ -195,17 +226,12 @@ fn push_target(lane: &Lane, key: &RecipientKey, desired: &Desired, plan: &mut Pl
     }
 }
 
-fn text_key(consumed: &Consumed) -> Option<&str> {
-    consumed.record.key.as_ref().and_then(|key| std::str::from_utf8(key).ok())
-}
-
 /// The way back from [`StateRecord::log_key`].
 fn read_key(text: &str) -> Option<(RecipientKey, Scope)> {
     let (key, scope) = text.rsplit_once('\n')?;
     Some((RecipientKey::from_log_key(key)?, scope.parse().ok()?))
 }
 
-fn concerns(lane: &Lane, key: &RecipientKey, scope: &Scope) -> bool {
-    let account = lane.account();
+fn concerns(account: &Account, key: &RecipientKey, scope: &Scope) -> bool {
     key.tenant == account.tenant && key.recipient.channel() == Channel::Email && account.is_told(scope)
 }

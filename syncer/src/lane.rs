@@ -2,6 +2,7 @@
 
 use crate::{
     Account, Metrics, ProviderApi,
+    bootstrap::{Bootstrap, ReadError, Slice},
     caller::{Caller, Item},
     outcome::{self, Ending, Settled},
     plan::{Plan, Step, plan},
@@ -10,7 +11,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use domain::{Change, Delta, EventId, RecipientKey};
-use event_log::{Batch, Consumed, Limits, Outputs, Stage, StageError, Verdict, session::Assigned};
+use event_log::{Batch, Browse, Consumed, Limits, Outputs, Stage, StageError, Verdict, session::Assigned};
 use providers::suppression_api::{Action, Edit, ItemResult};
 use schemas::{DecodeError, decode, wire::DeltaRecord};
 use service::Clock;
@@ -50,17 +51,26 @@ pub struct Lane {
     /// assignment (R8), because another owner may have called meanwhile. A rewind alone changes no owner.
     done: HashMap<RecipientKey, Done>,
     removed: Removed,
-    /// Where the lane begins in each partition after a bootstrap from `state`.
+    browse: Arc<dyn Browse>,
+    /// The partition that is being begun. It outlives a rewind, and no assignment of its partition (R8).
+    bootstrap: Option<Bootstrap>,
+    /// Where the lane began in each partition of this assignment that it had to begin from `state`.
     starts: BTreeMap<u32, u64>,
 }
 
 impl Lane {
-    /// A lane that has called nothing yet.
-    pub fn new(account: Account, api: Arc<dyn ProviderApi>, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+    /// A lane that has called nothing yet. Partitions in which it has no position begin from `state`, read by `browse`.
+    pub fn new(
+        account: Account,
+        api: Arc<dyn ProviderApi>,
+        browse: Arc<dyn Browse>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
         let (account, status) = (Arc::new(account), LaneStatus::new());
         let caller = Caller::new(Arc::clone(&account), api, Arc::clone(&clock), metrics.clone(), status.clone());
-        let (done, removed, starts) = (HashMap::new(), Removed::default(), BTreeMap::new());
-        Self { account, caller, clock, metrics, status, done, removed, starts }
+        let (done, removed, bootstrap, starts) = (HashMap::new(), Removed::default(), None, BTreeMap::new());
+        Self { account, caller, clock, metrics, status, done, removed, browse, bootstrap, starts }
     }
 
     /// The account.
@@ -73,22 +83,12 @@ impl Lane {
         self.status.clone()
     }
 
-    /// Deltas below these offsets are covered by `state`, which was told already.
-    pub(crate) fn begin_at(&mut self, starts: BTreeMap<u32, u64>) {
-        self.starts = starts;
-    }
-
-    /// What was done so far is done with.
-    pub(crate) fn forget_done(&mut self) {
-        self.done.clear();
-    }
-
-    /// Makes every call of a plan that was not made yet, for as long as a batch may take: then it is gone back to, so that
-    /// the session has a look at its group, and goes on where it was. A lane that is silent for longer loses its partitions
-    /// to another, and two would call for one recipient.
-    pub(crate) async fn execute(&mut self, plan: &Plan) -> Result<(), Halt> {
+    /// Makes every call of a plan that was not made yet, for as long as a batch may take: `false` where that is over. Then
+    /// the session has a look at its group, and the same plan goes on where it was. A lane that is silent for longer loses
+    /// its partitions to another, and two would call for one recipient.
+    async fn execute(&mut self, plan: &Plan) -> Result<bool, Halt> {
         if self.account.dry_run {
-            return Ok(());
+            return Ok(true);
         }
         let account = Arc::clone(&self.account);
         let until_ms = self.clock.now_millis().saturating_add(BATCH_MS_MAX);
@@ -112,12 +112,24 @@ impl Lane {
             let batch_max = account.lists.batch_max(edit).min(account.batch_max.unwrap_or(usize::MAX)).max(1);
             for chunk in items.chunks(batch_max) {
                 if self.clock.now_millis() > until_ms {
-                    return Err(Halt::Away("its calls take long; going on after a look at the group".to_owned()));
+                    return Ok(false);
                 }
                 self.execute_chunk(plan, edit, chunk).await?;
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Tells the next slice of what is in force. `true` once all is told.
+    async fn tell_slice(&mut self, bootstrap: &mut Bootstrap) -> Result<bool, StageError> {
+        let unread = |error: ReadError| StageError::Unavailable(error.to_string());
+        let slice = bootstrap.slice(&self.account, &*self.browse).await.map_err(unread)?;
+        let Slice::Plan(plan) = slice else { return Ok(true) };
+        if self.execute(&plan).await.map_err(|halt| unavailable(&halt))? {
+            self.done.clear();
+            bootstrap.told();
+        }
+        Ok(false)
     }
 
     async fn execute_chunk(&mut self, plan: &Plan, edit: &Edit, chunk: &[Item<'_>]) -> Result<(), Halt> {
@@ -182,6 +194,10 @@ impl Lane {
     }
 }
 
+fn unavailable(why: &dyn std::fmt::Display) -> StageError {
+    StageError::Unavailable(why.to_string())
+}
+
 /// Who was released in some scope.
 fn released(deltas: &[Result<Delta, String>]) -> impl Iterator<Item = &RecipientKey> {
     deltas.iter().flatten().filter(|delta| delta.change == Change::Released).map(|delta| &delta.key)
@@ -212,7 +228,9 @@ impl Stage for Lane {
         // A former owner of the partition may have made the removals of this batch before it was gone.
         let released: HashSet<&RecipientKey> = released(&deltas).collect();
         let plan = plan(&self.account, &deltas, &|key| self.removed.contains(key) || released.contains(key));
-        self.execute(&plan).await.map_err(|halt| StageError::Unavailable(halt.to_string()))?;
+        if !self.execute(&plan).await.map_err(|halt| unavailable(&halt))? {
+            return Err(unavailable(&"its calls take long; going on after a look at the group"));
+        }
         let mut open = plan.steps.iter().zip(&deltas);
         let mut verdicts = Vec::with_capacity(batch.records.len());
         for consumed in &batch.records {
@@ -237,6 +255,8 @@ impl Stage for Lane {
     /// What a former owner removed is found in the deltas: it may have undone what the provider told us since.
     async fn assigned(&mut self, assigned: &Assigned) -> Result<Option<u64>, StageError> {
         self.done.clear();
+        self.bootstrap = self.bootstrap.take().filter(|known| known.partition() != assigned.partition);
+        self.starts.remove(&assigned.partition);
         Ok(assigned.committed.map(|committed| committed.offset().saturating_sub(REMOVALS_BACK)))
     }
 
@@ -247,5 +267,27 @@ impl Stage for Lane {
             records.iter().map(read_delta).collect::<Result<_, _>>().map_err(away)?;
         released(&deltas).for_each(|key| self.removed.insert(key));
         Ok(())
+    }
+    /// Tells what is in force, where the lane is new in the partition or was cut off from it.
+    async fn prepare(&mut self, assigned: &Assigned) -> Result<bool, StageError> {
+        let partition = assigned.partition;
+        let bootstrap = match self.bootstrap.take().filter(|known| known.partition() == partition) {
+            Some(known) => Some(known),
+            None => {
+                let found = Bootstrap::of(&self.account.group(), assigned, &*self.browse).await;
+                found.map_err(|error| unavailable(&ReadError::from(error)))?
+            }
+        };
+        let Some(mut bootstrap) = bootstrap else { return Ok(true) };
+        let told = self.tell_slice(&mut bootstrap).await;
+        if matches!(told, Ok(true)) {
+            let Bootstrap { n_in_force, n_released, .. } = bootstrap;
+            let account = &self.account.name;
+            tracing::info!(%account, partition, n_in_force, n_released, "told a new account what is in force");
+            self.starts.insert(partition, bootstrap.start());
+        } else {
+            self.bootstrap = Some(bootstrap);
+        }
+        told
     }
 }

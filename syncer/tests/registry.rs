@@ -4,52 +4,24 @@
 
 mod support;
 
-use event_log::{
-    Append as _, Batch, Consumed, Fate, Position, Record, Stage as _, StageError, TopicSpec, memory::MemoryLog,
-};
-use schemas::{
-    Ids,
-    codec::schema_id,
-    decode,
-    ids::{Away, Resolved, Resolver, Resolving},
-    topics,
-    wire::DeadLetter,
-};
+use event_log::{Append as _, Batch, Consumed, Fate, Position, Record, Stage as _, StageError, session::Assigned};
+use schemas::{codec::schema_id, decode, topics, wire::DeadLetter};
 use std::sync::Arc;
-use syncer::{Bootstrap, BootstrapError};
-
-/// A registry that knows two schemas, neither of them ours.
-#[derive(Debug)]
-struct Scripted;
-
-impl Resolver for Scripted {
-    fn resolve(&self, id: u32) -> Resolving {
-        let answer = match id {
-            AWAY => Err(Away("connection refused".into())),
-            OTHER => Ok(Resolved::Schema(r#"{"type":"record","name":"x.Other","fields":[]}"#.into())),
-            _ => Ok(Resolved::Refused("the registry has none".into())),
-        };
-        Box::pin(async move { answer })
-    }
-}
-
-const AWAY: u32 = 900;
-const OTHER: u32 = 901;
-const NOBODY: u32 = 902;
-
-/// This process writes with the ids of that registry: 1 to 7.
-fn use_registry() {
-    let numbers: Vec<(u8, u32)> = (1..).zip(1..=7).collect();
-    Ids::process().adopt(&numbers).unwrap();
-    Ids::process().install(Arc::new(Scripted));
-}
+use testkit::{
+    fake::FakeApi,
+    scripted_registry::{self, AWAY, NOBODY, OTHER},
+};
 
 fn foreign(topic: &str, offset: u64, id: u32) -> Consumed {
-    let value = [&[0], &id.to_be_bytes()[..], &[2, 4]].concat();
     Consumed {
         topic: topic.into(),
         position: Position::from_number(offset, 0),
-        record: Record { key: Some("k".into()), value: Some(value.into()), headers: Vec::new(), timestamp_ms: 1 },
+        record: Record {
+            key: Some("k".into()),
+            value: Some(scripted_registry::value(id).into()),
+            headers: Vec::new(),
+            timestamp_ms: 1,
+        },
     }
 }
 
@@ -59,7 +31,7 @@ fn batch(records: Vec<Consumed>) -> Batch {
 
 #[tokio::test]
 async fn only_what_the_registry_does_not_know_is_dead() {
-    use_registry();
+    scripted_registry::install().unwrap();
     let mut stage = support::pair("sendgrid").0;
     let away = stage.process(&batch(vec![foreign(topics::DELTAS, 0, NOBODY), foreign(topics::DELTAS, 1, AWAY)])).await;
     assert!(matches!(&away, Err(StageError::Unavailable(why)) if why.contains("connection refused")), "{away:?}");
@@ -78,12 +50,15 @@ async fn only_what_the_registry_does_not_know_is_dead() {
 
 /// What is in force must not be passed over because its schema is not known yet.
 #[tokio::test]
-async fn a_bootstrap_waits_for_the_registry() {
-    use_registry();
-    let spec = |topic: topics::Topic| TopicSpec { name: topic.name.into(), partitions: 1, retention_ms: None };
-    let log = MemoryLog::new(&topics::all().into_iter().map(spec).collect::<Vec<_>>());
-    log.append(topics::STATE, None, foreign(topics::STATE, 0, AWAY).record).await.unwrap();
-    let mut lane = support::pair("sendgrid").0;
-    let error = Bootstrap::default().run(&mut lane, &log).await.unwrap_err();
-    assert!(matches!(&error, BootstrapError::Schema(error) if error.is_unresolved()), "{error}");
+async fn a_partition_that_begins_waits_for_the_registry() {
+    scripted_registry::install().unwrap();
+    let log = support::log_keeping(1_000);
+    log.append(topics::STATE, Some(0), foreign(topics::STATE, 0, AWAY).record).await.unwrap();
+    let fake = FakeApi::new(support::fake_of("sendgrid"));
+    let mut lane = support::lane_on(&log, support::config("sendgrid"), Arc::new(support::Direct(fake)));
+    let assigned = Assigned { topic: topics::DELTAS.into(), partition: 0, committed: None, epoch: 0 };
+    assert_eq!(lane.assigned(&assigned).await, Ok(None));
+    assert_eq!(lane.prepare(&assigned).await, Ok(false), "looking for releases");
+    let away = lane.prepare(&assigned).await;
+    assert!(matches!(&away, Err(StageError::Unavailable(why)) if why.contains("connection refused")), "{away:?}");
 }

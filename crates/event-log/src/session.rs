@@ -83,7 +83,8 @@ pub enum CommitError {
 
 /// One member of a group. Its calls block; it lives on a thread of its own. Assignments change only inside `poll`.
 ///
-/// A batch is committed, or the session rewound, before the next is polled: positions move past whatever was polled.
+/// A batch is committed, or the session rewound, before the next is polled: positions move past whatever was polled. Once a
+/// poll has told of new partitions, the next follows only when all of them are prepared; until then the runner looks.
 pub trait Session: Send {
     /// Gathers a batch, or tells of a change of assignment.
     fn poll(&mut self, limits: &Limits) -> Result<Polled, SessionError>;
@@ -93,6 +94,15 @@ pub trait Session: Send {
 
     /// Goes back to the committed positions; what was buffered is dropped.
     fn rewind(&mut self) -> Result<(), SessionError>;
+
+    /// Tells of a change of assignment without taking records, staying in the group. No position moves.
+    fn look(&mut self) -> Result<Option<Polled>, SessionError> {
+        match self.poll(&Limits { records_max: 1, bytes_max: 1, wait: Duration::ZERO })? {
+            Polled::Batch(_) => self.rewind().map(|()| None),
+            Polled::Nothing => Ok(None),
+            change => Ok(Some(change)),
+        }
+    }
 
     /// Waits without taking records, staying in the group.
     fn idle(&mut self, wait: Duration) -> Result<(), SessionError>;

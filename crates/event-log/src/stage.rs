@@ -85,6 +85,14 @@ pub trait Stage: Send {
         Ok(())
     }
 
+    /// A slice of the work that must be done before the first record of a new partition is processed. Called again and again
+    /// until it says that it is done, with a look at the assignment before each slice: a partition that was taken from us is
+    /// not asked for any more, and its next owner gets it only after that look. Keep a slice as short as a batch. After
+    /// `Unavailable` it goes on, with no other call of [`Stage::assigned`] in between.
+    async fn prepare(&mut self, _assigned: &Assigned) -> Result<bool, StageError> {
+        Ok(true)
+    }
+
     /// Partitions are gone: drop what belongs to them (R8). Also called before every rewind, with all of them.
     fn revoked(&mut self, _partitions: &[u32]) {}
 }

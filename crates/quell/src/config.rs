@@ -193,6 +193,8 @@ pub(crate) struct EngineConfig {
     pub(crate) cache_mib: u64,
     /// Most records in a batch.
     pub(crate) batch_records_max: usize,
+    /// How long a record may wait in a stage, in milliseconds: batches are cut to it.
+    pub(crate) latency_target_ms: u64,
     /// Days for which raw webhooks are kept.
     pub(crate) raw_days: u64,
     /// Days for which events are kept.
@@ -210,6 +212,7 @@ impl Default for EngineConfig {
             suppressor_workers: 2,
             cache_mib: 64,
             batch_records_max: 1_000,
+            latency_target_ms: 250,
             raw_days: 7,
             events_days: 90,
             deltas_days: 30,
@@ -410,8 +413,11 @@ impl Config {
         if !(1..=engine.partitions).contains(&engine.suppressor_workers) {
             bail!("engine.suppressor_workers must be 1 to engine.partitions ({})", engine.partitions);
         }
-        if !(8..=1_048_576).contains(&engine.cache_mib) || !(1..=100_000).contains(&engine.batch_records_max) {
-            bail!("engine.cache_mib must be at least 8, and engine.batch_records_max 1 to 100000");
+        if !(8..=1_048_576).contains(&engine.cache_mib) || !(1..=4_000).contains(&engine.batch_records_max) {
+            bail!("engine.cache_mib must be at least 8, and engine.batch_records_max 1 to 4000");
+        }
+        if !(10..=60_000).contains(&engine.latency_target_ms) {
+            bail!("engine.latency_target_ms must be 10 to 60000");
         }
         self.check_sources()?;
         let mut names = BTreeSet::new();
@@ -437,18 +443,32 @@ impl Config {
         self.kafka.validate().context("kafka")?;
         self.store.validate()?;
         self.gateway.spool.validate().context("gateway.spool")?;
-        // A record holds the decoded body, and a dead letter the record, with headers around both.
-        let (body, record) = (self.gateway.limits.decoded_bytes_max, self.kafka.record_bytes_max);
-        if body.saturating_add(RECORD_ROOM) > record {
-            bail!(
-                "gateway.limits.decoded_bytes_max ({body}) is too close to kafka.record_bytes_max ({record}): leave {RECORD_ROOM} \
-                 bytes between them, or a webhook could be taken that cannot be processed"
-            );
-        }
+        self.check_bodies("kafka.record_bytes_max", self.kafka.record_bytes_max)?;
         if let Some(registry) = &self.registry {
             registry.check()?;
         }
         self.instance().map(|_| ())
+    }
+
+    /// What `quell up` needs beyond [`Self::check`].
+    pub(crate) fn check_embedded(&self) -> anyhow::Result<()> {
+        let limits = event_log::embedded::Limits::default();
+        self.check_bodies("what a record of the embedded log may have", limits.record_bytes_max)
+    }
+
+    /// A record holds the body, and a dead letter the record, with headers around both: whatever the gateway takes must fit.
+    fn check_bodies(&self, what: &str, record: usize) -> anyhow::Result<()> {
+        let limits = &self.gateway.limits;
+        for (name, body) in [("body_bytes_max", limits.body_bytes_max), ("decoded_bytes_max", limits.decoded_bytes_max)]
+        {
+            if body.saturating_add(RECORD_ROOM) > record {
+                bail!(
+                    "gateway.limits.{name} ({body}) is too close to {what} ({record}): leave {RECORD_ROOM} bytes between \
+                     them, or a webhook could be taken that cannot be processed"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// This process's name among the others.
@@ -560,6 +580,34 @@ mod tests {
         let error = config::parse::<Config>("quell.toml", "[gateway]\nlisen = \"127.0.0.1:1\"\n", []).unwrap_err();
         let error = error.to_string();
         assert!(error.contains("lisen") && error.contains("listen") && error.contains("quell.toml:2"), "{error}");
+    }
+
+    #[test]
+    fn what_the_gateway_takes_fits_into_a_record_of_either_log() {
+        let embedded = event_log::embedded::Limits::default().record_bytes_max;
+        let kafka = KafkaConfig::default().record_bytes_max;
+        let checked = |body, decoded| {
+            let mut config = Config::default();
+            config.kafka.brokers = "127.0.0.1:9092".to_owned();
+            config.instance = "one".to_owned();
+            (config.gateway.limits.body_bytes_max, config.gateway.limits.decoded_bytes_max) = (body, decoded);
+            let said = |checked: anyhow::Result<()>| checked.map_err(|error| error.to_string());
+            (said(config.check_embedded()), said(config.check_cluster()))
+        };
+        let limits = ingest_gateway::Limits::default();
+        assert_eq!(checked(limits.body_bytes_max, limits.decoded_bytes_max), (Ok(()), Ok(())));
+        let at_most = embedded.min(kafka) - RECORD_ROOM;
+        assert_eq!(checked(at_most, at_most), (Ok(()), Ok(())));
+        let says = |checked: Result<(), String>, field: &str, limit: &str| {
+            let error = checked.unwrap_err();
+            assert!(error.contains(&format!("gateway.limits.{field} (")) && error.contains(limit), "{error}");
+        };
+        let (one_body, one_decoded) = (checked(embedded - RECORD_ROOM + 1, 1), checked(1, embedded - RECORD_ROOM + 1));
+        says(one_body.0, "body_bytes_max", "embedded log");
+        says(one_decoded.0, "decoded_bytes_max", "embedded log");
+        let (body, decoded) = (checked(kafka - RECORD_ROOM + 1, 1), checked(1, kafka - RECORD_ROOM + 1));
+        says(body.1, "body_bytes_max", "kafka.record_bytes_max");
+        says(decoded.1, "decoded_bytes_max", "kafka.record_bytes_max");
     }
 
     /// Defaults of the program are those of the manual.

@@ -6,7 +6,7 @@ use crate::{
     process::{Process, Running},
     upkeep::Duty,
 };
-use event_log::{Limits, Observer, Session, Stage, runner::spawn_runner};
+use event_log::{Limits, Observer, RunnerOptions, Session, Stage, runner::spawn_runner};
 use normalizer::Normalizer;
 use schemas::topics;
 use std::{sync::Arc, time::Duration};
@@ -17,8 +17,11 @@ const RAW_BYTES_MAX: usize = 512 * 1_024;
 const BYTES_MAX: usize = 8 << 20;
 const WAIT: Duration = Duration::from_millis(500);
 
-fn limits(process: &Process) -> Limits {
-    Limits { records_max: process.config.engine.batch_records_max, bytes_max: BYTES_MAX, wait: WAIT }
+fn options(process: &Process, bytes_max: usize) -> RunnerOptions {
+    let engine = &process.config.engine;
+    let limits = Limits { records_max: engine.batch_records_max, bytes_max, wait: WAIT };
+    let latency_target = Some(Duration::from_millis(engine.latency_target_ms));
+    RunnerOptions { latency_target, ..RunnerOptions::new(limits) }
 }
 
 /// The normalizer. Raw webhooks have no order to keep, so one worker a process is enough; more processes share the topic.
@@ -29,9 +32,9 @@ pub(crate) fn normalizer<E: Engine>(
 ) -> anyhow::Result<Running> {
     let session = engine.session(&Member::only(topics::NORMALIZERS, topics::RAW))?;
     // A webhook holds up to hundreds of events: smaller batches, or one commit would hold up every webhook's own.
-    let limits = Limits { bytes_max: RAW_BYTES_MAX, ..limits(process) };
+    let options = options(process, RAW_BYTES_MAX);
     let name = "normalizer";
-    spawn(process, name, session, Normalizer::new(counts), limits, process.runners.of(name))
+    spawn(process, name, session, Normalizer::new(counts), options, process.runners.of(name))
 }
 
 /// The suppressor's workers.
@@ -47,7 +50,7 @@ pub(crate) fn suppressors<E: Engine>(
         let name = format!("suppressor-{worker}");
         let stage = Suppressor::new(engine.store().clone(), counts.clone());
         let observer = duty.observed_by(worker, process.runners.of(&name));
-        spawn(process, &name, engine.session(&member)?, stage, limits(process), observer)
+        spawn(process, &name, engine.session(&member)?, stage, options(process, BYTES_MAX), observer)
     };
     (0..workers).map(start).collect()
 }
@@ -58,9 +61,9 @@ pub(crate) fn spawn<S: Session + 'static, T: Stage + 'static>(
     name: &str,
     session: S,
     stage: T,
-    limits: Limits,
+    options: impl Into<RunnerOptions>,
     observer: impl Observer + 'static,
 ) -> anyhow::Result<Running> {
-    let handle = spawn_runner(name, session, stage, limits, process.shutdown.token(), Arc::new(observer))?;
+    let handle = spawn_runner(name, session, stage, options, process.shutdown.token(), Arc::new(observer))?;
     Ok((name.to_owned(), tokio::spawn(handle.ended())))
 }

@@ -21,6 +21,7 @@ const LOG_CHECK: &str = "log";
 
 /// Runs until SIGTERM or SIGINT, or until a part fails for good.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    config.check_embedded()?;
     let process = Process::begin(config, &[LOG_CHECK, STAGES_CHECK])?;
     let config = process.config.clone();
     let engine = Embedded::open(&config)?;

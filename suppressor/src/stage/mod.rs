@@ -354,7 +354,9 @@ impl<S: Store> Suppressor<S> {
             work.write.audit.push((number, scope, bytes.to_vec()));
             outputs.push(output(topics::DELTAS, consumed, log_key.clone(), Some(bytes)));
             let state = state.map(|state| encode(&state)).transpose().map_err(broken)?;
-            outputs.push(output(topics::STATE, consumed, state_key, state));
+            // Where its recipient's events and deltas are: who reads one partition of each has all of a recipient.
+            let partition = Some(consumed.position.partition);
+            outputs.push(Output { partition, ..output(topics::STATE, consumed, state_key, state) });
         }
         Ok(outputs)
     }

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use domain::Delta;
-use event_log::{Batch, Consumed, Fate, Outputs, Position, Record};
+use event_log::{Batch, Consumed, Fate, Outputs, Position, Record, TopicSpec, memory::MemoryLog};
 use providers::suppression_api::{ApiAnswer, ApiRequest};
 use schemas::{
     decode, encode, topics,
@@ -99,9 +99,26 @@ pub(crate) fn config(provider: &str) -> AccountConfig {
     }
 }
 
+/// An empty log that keeps deltas so long.
+pub(crate) fn log_keeping(deltas_ms: u64) -> MemoryLog {
+    let spec = |topic: topics::Topic| TopicSpec {
+        name: Arc::from(topic.name),
+        partitions: 2,
+        retention_ms: if topic.name == topics::DELTAS { Some(deltas_ms) } else { topic.retention_ms },
+    };
+    MemoryLog::new(&topics::all().into_iter().map(spec).collect::<Vec<_>>())
+}
+
+/// A lane over an empty log, for those who hand it their batches themselves.
 pub(crate) fn lane_with(config: AccountConfig, api: Arc<dyn ProviderApi>) -> Lane {
+    lane_on(&log_keeping(1_000), config, api)
+}
+
+/// A lane over a log.
+pub(crate) fn lane_on(log: &MemoryLog, config: AccountConfig, api: Arc<dyn ProviderApi>) -> Lane {
     let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-    Lane::new(Account::new(config).unwrap(), api, Arc::new(TokioClock::default()), metrics)
+    let browse = Arc::new(log.clone());
+    Lane::new(Account::new(config).unwrap(), api, browse, Arc::new(TokioClock::default()), metrics)
 }
 
 /// A lane and its provider.

@@ -8,6 +8,7 @@ mod act;
 mod fold;
 mod oracle;
 mod plant;
+mod provider;
 mod scenario;
 mod seams;
 mod settle;
@@ -37,6 +38,8 @@ pub enum Invariant {
     PolicyReaches,
     /// The same events in any order give the same state.
     AnyOrder,
+    /// A provider holds whom it is to hold back, and nobody else.
+    ProvidersConverge,
     /// A stage or job called its own data broken.
     Broken,
 }
@@ -81,6 +84,8 @@ pub struct Seen {
     pub n_rewinds: u64,
     /// Dead letters.
     pub n_dead: u64,
+    /// Partitions of which a lane told what was in force before it began.
+    pub n_bootstraps: u64,
 }
 
 impl std::ops::AddAssign for Seen {
@@ -96,6 +101,7 @@ impl std::ops::AddAssign for Seen {
         self.n_policies += other.n_policies;
         self.n_rewinds += other.n_rewinds;
         self.n_dead += other.n_dead;
+        self.n_bootstraps += other.n_bootstraps;
     }
 }
 

@@ -47,13 +47,15 @@ pub enum Bug {
     R8CacheKept,
     /// R9: the newest policy holds for every position.
     R9NewestPolicy,
+    /// A lane that begins takes deltas for covered by `state` that came after it.
+    LaneCoversTooMuch,
     /// No breach: the group loses its positions, and the owner must refuse to start (R4).
     GroupLost,
 }
 
 impl Bug {
     /// Every breach.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::R1Register,
         Self::R2StoredIsKnown,
         Self::R2Unfenced,
@@ -67,6 +69,7 @@ impl Bug {
         Self::R7ExpiredIdFromScan,
         Self::R8CacheKept,
         Self::R9NewestPolicy,
+        Self::LaneCoversTooMuch,
     ];
 
     /// Turns on what the breach needs in order to show. The same world without the breach is the control.
@@ -97,6 +100,7 @@ impl Bug {
             Self::R9NewestPolicy => {
                 (scenario.policies, scenario.crashes, scenario.log_faults) = (true, true, true);
             }
+            Self::LaneCoversTooMuch => scenario.lanes = scenario.n_acts / 2,
         }
     }
 }

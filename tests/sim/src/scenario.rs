@@ -38,6 +38,8 @@ pub struct Scenario {
     pub erasures: bool,
     /// A newer revision of the rules reads some failures otherwise.
     pub corrections: bool,
+    /// So many acts before the end the lanes of a provider begin; none if 0.
+    pub lanes: u32,
     /// What is broken on purpose.
     pub bug: Bug,
 }
@@ -68,11 +70,15 @@ impl Scenario {
             new_logs,
             erasures,
             corrections: often(3),
+            lanes: 0,
             bug: Bug::None,
         };
         scenario.n_acts = 15 + random.below(45) as u32;
         scenario.n_recipients = 1 + random.below(4);
         scenario.batch_max = 1 + random.below(8) as usize;
+        if random.below(10) < 2 {
+            scenario.lanes = 1 + random.below(u64::from(scenario.n_acts)) as u32;
+        }
         scenario
     }
 

@@ -66,6 +66,10 @@ impl Session for SimSession {
         self.inner()?.rewind()
     }
 
+    fn look(&mut self) -> Result<Option<Polled>, SessionError> {
+        self.inner()?.look()
+    }
+
     fn idle(&mut self, wait: Duration) -> Result<(), SessionError> {
         self.inner()?.idle(wait)
     }

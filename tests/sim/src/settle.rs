@@ -5,7 +5,8 @@ use crate::{
     act::DAY,
     fold::Fold,
     oracle::{NORMALIZERS, PARTITIONS},
-    worker::Worker,
+    provider::LANES,
+    worker::{Role, Worker},
     world::{JobKind, World},
 };
 use domain::{Decision, RecipientKey};
@@ -80,9 +81,9 @@ impl World {
         if !self.scenario.zombies {
             return Vec::new();
         }
-        let (aside, left) = std::mem::take(&mut self.workers)
-            .into_iter()
-            .partition(|worker: &Worker| worker.stalled_until > self.tick || random.below(2) == 0);
+        let (aside, left) = std::mem::take(&mut self.workers).into_iter().partition(|worker: &Worker| {
+            worker.role != Role::Syncer && (worker.stalled_until > self.tick || random.below(2) == 0)
+        });
         self.workers = left;
         for worker in &aside {
             self.log().expel(worker.member);
@@ -97,6 +98,7 @@ impl World {
         self.is_calm = true;
         self.weather.set(0, 0);
         self.log().set_faults(NoFaults);
+        self.lanes.iter().for_each(|lanes| lanes.set(0));
         for member in std::mem::take(&mut self.unburied) {
             self.log().expel(member);
         }
@@ -132,7 +134,9 @@ impl World {
             log.records(topic, partition).last().is_none_or(|last| last.position.offset < done)
         };
         let raw = !self.scenario.raw || (0..PARTITIONS).all(|partition| is_done(NORMALIZERS, topics::RAW, partition));
-        raw && (0..self.scenario.n_partitions).all(|partition| is_done(&self.group, topics::EVENTS, partition))
+        let told = !self.have_lanes
+            || (0..self.scenario.n_partitions).all(|partition| is_done(LANES, topics::DELTAS, partition));
+        raw && told && (0..self.scenario.n_partitions).all(|partition| is_done(&self.group, topics::EVENTS, partition))
     }
 
     fn run_job(&mut self, kind: JobKind) -> Result<(), Red> {
@@ -161,6 +165,9 @@ impl World {
         self.seen.n_dead = self.judge().webhooks(&self.acknowledged, &fold)?;
         self.judge().expired_ids(&fold)?;
         self.ended(&fold)?;
+        if let Some(lanes) = self.lanes.as_ref().filter(|_| self.have_lanes) {
+            lanes.verdict(&fold)?;
+        }
         if self.scenario.policies {
             swept(&fold)?;
         }

@@ -20,6 +20,7 @@ use suppressor::Suppressor;
 pub(crate) enum Role {
     Normalizer,
     Suppressor,
+    Syncer,
 }
 
 /// One process of one stage.
@@ -31,6 +32,9 @@ pub(crate) struct Worker {
     pub(crate) stalled_until: u64,
     is_killed: Arc<AtomicBool>,
     events: Arc<Mutex<Vec<RunnerEvent>>>,
+    /// It has a batch to process.
+    has_batch: bool,
+    is_between_steps: Arc<AtomicBool>,
     future: Pin<Box<dyn Future<Output = Fatal> + Send>>,
 }
 
@@ -53,16 +57,20 @@ impl Worker {
             ..RunnerOptions::new(limits)
         };
         let mut runner = Runner::new(session, stage, options);
+        let is_between_steps = Arc::new(AtomicBool::new(true));
+        let between = Arc::clone(&is_between_steps);
         let future = Box::pin(async move {
             loop {
+                between.store(false, Ordering::Relaxed);
                 match runner.step().await {
                     Ok(event) => told.lock().unwrap_or_else(PoisonError::into_inner).push(event),
                     Err(fatal) => return fatal,
                 }
+                between.store(true, Ordering::Relaxed);
                 pause().await;
             }
         });
-        Self { id, role, member, stalled_until: 0, is_killed, events, future }
+        Self { id, role, member, stalled_until: 0, is_killed, events, has_batch: false, is_between_steps, future }
     }
 
     /// Goes on until it next yields. An answer means that the process ended.
@@ -74,8 +82,17 @@ impl Worker {
     }
 
     /// What its runner did since the last call.
-    pub(crate) fn told(&self) -> Vec<RunnerEvent> {
-        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn told(&mut self) -> Vec<RunnerEvent> {
+        let told = std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(last) = told.last() {
+            self.has_batch = matches!(last, RunnerEvent::Polled(_));
+        }
+        told
+    }
+
+    /// Whether its next step is a look at its group, or a commit: nothing is called any more for what it has.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_between_steps.load(Ordering::Relaxed) && !self.has_batch
     }
 
     /// Dies without a word: the group hears of it only when it is expelled.

@@ -5,6 +5,7 @@ use crate::{
     act::{DAY, Item, Outside, day},
     oracle::{Judge, NORMALIZERS, PARTITIONS, SUPPRESSORS},
     plant::Plant,
+    provider::{LANES, Lanes},
     seams::{SimAppend, SimSession},
     weather::SimWeather,
     worker::{Role, SimSuppressor, Worker},
@@ -17,7 +18,7 @@ use event_log::{
 use normalizer::{Nobody, Normalizer};
 use schemas::topics;
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::Future,
     pin::Pin,
     sync::{
@@ -25,6 +26,7 @@ use std::{
         atomic::{AtomicI64, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 use suppressor::{
     Policy,
@@ -34,6 +36,8 @@ use suppressor::{
 };
 
 const HISTORY_MAX: usize = 400;
+/// Polls within which a lane is done with what it has.
+const STEPS_TO_REST_MAX: u32 = 10_000;
 
 /// One of each kind runs at a time, as in production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +64,7 @@ pub(crate) struct World {
     pub(crate) unburied: Vec<MemberId>,
     /// With whether it began in calm weather.
     pub(crate) jobs: Vec<(JobKind, bool, JobFuture)>,
+    pub(crate) lanes: Option<Lanes>,
     pub(crate) outside: Outside,
     /// To be sent again: the sender was not told that it worked.
     pub(crate) outbox: Vec<Item>,
@@ -69,6 +74,8 @@ pub(crate) struct World {
     pub(crate) is_calm: bool,
     expiry: Arc<Mutex<Option<Expiry>>>,
     n_workers: u64,
+    /// Lanes have begun.
+    pub(crate) have_lanes: bool,
     pub(crate) group: String,
     history: Option<VecDeque<String>>,
 }
@@ -81,6 +88,7 @@ impl World {
         let mut world = Self {
             random: SplitMix64::new(scenario.seed),
             store: Plant::new(memory.clone(), scenario.bug, Arc::clone(&clock)),
+            lanes: (scenario.lanes > 0).then(|| Lanes::new(scenario.seed, Arc::clone(&clock))),
             outside: Outside::new(&scenario),
             clock,
             memory,
@@ -97,6 +105,7 @@ impl World {
             is_calm: false,
             expiry: Arc::default(),
             n_workers: 0,
+            have_lanes: false,
             group: SUPPRESSORS.to_owned(),
             history: is_told.then(VecDeque::new),
         };
@@ -110,6 +119,7 @@ impl World {
         let check_every = 1 + u64::from(acts_left) / 3;
         while acts_left > 0 {
             self.tick += 1;
+            self.have_lanes |= acts_left <= self.scenario.lanes;
             match self.random.below(100) {
                 0..=11 => {
                     self.act();
@@ -289,10 +299,18 @@ impl World {
     }
 
     pub(crate) fn poll_worker(&mut self, at: usize) -> Result<(), Red> {
-        let ended = self.workers[at].poll();
+        let ended = match &self.lanes {
+            Some(lanes) if self.workers[at].role == Role::Syncer => {
+                lanes.pass(Duration::from_millis(self.random.below(2_000)));
+                let _timers = lanes.enter();
+                self.workers[at].poll()
+            }
+            _ => self.workers[at].poll(),
+        };
         let (id, role) = (self.workers[at].id, self.workers[at].role);
         for event in self.workers[at].told() {
             self.seen.n_rewinds += u64::from(matches!(event, RunnerEvent::Rewound { .. }));
+            self.seen.n_bootstraps += u64::from(matches!(event, RunnerEvent::Prepared(_)));
             if !matches!(event, RunnerEvent::Nothing | RunnerEvent::Waited) {
                 self.tell(|| format!("{role:?} {id}: {event:?}"));
             }
@@ -348,6 +366,10 @@ impl World {
             }
             31..=45 if self.scenario.zombies && !self.workers.is_empty() => {
                 let at = self.random.below(self.workers.len() as u64) as usize;
+                if self.workers[at].role == Role::Syncer {
+                    // Nothing fences a call that is under way: who tells a provider is out only once it is dead.
+                    return Ok(());
+                }
                 let (id, member, stall) = (self.workers[at].id, self.workers[at].member, self.random.below(400));
                 self.workers[at].stalled_until = self.tick + stall;
                 self.log().expel(member);
@@ -362,6 +384,7 @@ impl World {
                 }
             }
             81..=86 if self.scenario.sync_window > 0 => self.lose_tail(),
+            90..=95 if self.have_lanes => self.add_lane()?,
             87..=89 if self.logs.len() <= self.scenario.new_logs as usize => self.replace_log()?,
             _ => {}
         }
@@ -428,6 +451,16 @@ impl World {
                 }
             }
         }
+        // As `quell import --state` does: what is in force lies in the new log's `state` from the first.
+        for partition in 0..self.scenario.n_partitions {
+            let newest: BTreeMap<_, _> = old
+                .records(topics::STATE, partition)
+                .into_iter()
+                .map(|consumed| (consumed.record.key.clone(), consumed.record))
+                .collect();
+            let in_force = newest.into_values().filter(|record| record.value.is_some());
+            moved.extend(in_force.map(|record| (topics::STATE, partition, record)));
+        }
         self.push_log();
         let log = self.log();
         log.set_faults(NoFaults);
@@ -444,7 +477,11 @@ impl World {
     fn push_log(&mut self) {
         let spec = |topic: topics::Topic| TopicSpec {
             name: topic.name.into(),
-            partitions: if topic.name == topics::EVENTS { self.scenario.n_partitions } else { PARTITIONS },
+            // Those that go by recipient have one count.
+            partitions: match topic.name {
+                topics::EVENTS | topics::DELTAS | topics::STATE => self.scenario.n_partitions,
+                _ => PARTITIONS,
+            },
             retention_ms: topic.retention_ms,
         };
         let specs: Vec<TopicSpec> = topics::all().into_iter().map(spec).collect();
@@ -462,31 +499,51 @@ impl World {
         let seed = self.scenario.seed ^ 0xfa17 ^ self.logs.len() as u64;
         self.log().set_faults(SeededFaults::new(seed, self.scenario.rates()));
         self.weather.set(if self.scenario.store_faults { 15 } else { 0 }, 400);
+        self.lanes.iter().for_each(|lanes| lanes.set(25));
     }
 
     /// There is always somebody of each stage.
     pub(crate) fn replace_dead(&mut self) {
-        let count = |role| self.workers.iter().filter(|worker| worker.role == role).count();
-        let (normalizers, suppressors) = (count(Role::Normalizer), count(Role::Suppressor));
-        if self.scenario.raw && normalizers == 0 {
-            self.spawn(Role::Normalizer);
+        for (role, is_wanted) in
+            [(Role::Normalizer, self.scenario.raw), (Role::Suppressor, true), (Role::Syncer, self.have_lanes)]
+        {
+            if is_wanted && !self.workers.iter().any(|worker| worker.role == role) {
+                self.spawn(role);
+            }
         }
-        if suppressors == 0 {
-            self.spawn(Role::Suppressor);
+    }
+
+    /// Another process tells the provider too. Partitions move only when their owners look, as they do with a group that
+    /// is cooperative.
+    fn add_lane(&mut self) -> Result<(), Red> {
+        if self.workers.iter().filter(|worker| worker.role == Role::Syncer).count() > 2 {
+            return Ok(());
         }
+        for _ in 0..STEPS_TO_REST_MAX {
+            let busy = |worker: &Worker| worker.role == Role::Syncer && !worker.is_at_rest();
+            let Some(at) = self.workers.iter().position(busy) else {
+                self.spawn(Role::Syncer);
+                return Ok(());
+            };
+            self.poll_worker(at)?;
+        }
+        Err(Red::new(Invariant::Progress, "a lane never comes to rest"))
     }
 
     fn spawn(&mut self, role: Role) {
         let (group, topic) = match role {
             Role::Normalizer => (NORMALIZERS, topics::RAW),
             Role::Suppressor => (self.group.as_str(), topics::EVENTS),
+            Role::Syncer => (LANES, topics::DELTAS),
         };
         let Ok(session) = self.log().join(group, topic).map(SimSession::new) else { return };
         self.n_workers += 1;
         let (id, batch_max) = (self.n_workers, self.scenario.batch_max);
-        self.workers.push(match role {
-            Role::Normalizer => Worker::new(id, role, session, Normalizer::new(Arc::new(Nobody)), batch_max),
-            Role::Suppressor => {
+        let lane = self.lanes.as_ref().map(|lanes| lanes.lane(self.log(), self.scenario.bug));
+        self.workers.push(match (role, lane) {
+            (Role::Normalizer, _) => Worker::new(id, role, session, Normalizer::new(Arc::new(Nobody)), batch_max),
+            (Role::Syncer, Some(lane)) => Worker::new(id, role, session, lane, batch_max),
+            (Role::Suppressor | Role::Syncer, _) => {
                 let stage: SimSuppressor = SimSuppressor::new(self.store.for_process(), Arc::new(NoMetrics));
                 Worker::new(id, role, session, stage, batch_max)
             }

@@ -99,6 +99,7 @@ fn many(first: u64) {
         ("policies", seen.n_policies),
         ("rewinds", seen.n_rewinds),
         ("dead letters", seen.n_dead),
+        ("slices of lanes' beginnings", seen.n_bootstraps),
     ];
     for (what, count) in met {
         assert!(count > seeds / 50, "only {count} {what} in {seeds} seeds");
@@ -179,4 +180,9 @@ fn r8_caches_outlive_assignments() {
 #[test]
 fn r9_newest_policy_everywhere() {
     turns_red(Bug::R9NewestPolicy);
+}
+
+#[test]
+fn a_lane_that_covers_too_much() {
+    turns_red(Bug::LaneCoversTooMuch);
 }

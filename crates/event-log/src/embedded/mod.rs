@@ -75,7 +75,7 @@ impl Default for Limits {
             queue_bytes_max: 64 * 1024 * 1024,
             group_records_max: 4_096,
             group_bytes_max: 8 * 1024 * 1024,
-            record_bytes_max: 8 * 1024 * 1024,
+            record_bytes_max: 16 * 1024 * 1024,
             tombstone_keep_ms: 24 * 60 * 60 * 1_000,
             retention_records_max: 10_000,
         }

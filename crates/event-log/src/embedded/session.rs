@@ -89,6 +89,12 @@ impl EmbeddedSession {
         Ok(assigned)
     }
 
+    fn announce(&mut self) -> Result<Polled, SessionError> {
+        let assigned = self.seek()?;
+        self.is_announced = true;
+        Ok(Polled::Assigned(assigned))
+    }
+
     fn gather(&mut self, limits: &Limits) -> Result<Vec<Consumed>, SessionError> {
         let Self { log, cursors, turn, topic, .. } = self;
         let open = &log.shared().topics[*topic];
@@ -104,9 +110,7 @@ impl EmbeddedSession {
 impl Session for EmbeddedSession {
     fn poll(&mut self, limits: &Limits) -> Result<Polled, SessionError> {
         if !self.is_announced {
-            let assigned = self.seek()?;
-            self.is_announced = true;
-            return Ok(Polled::Assigned(assigned));
+            return self.announce();
         }
         let deadline = Instant::now() + limits.wait.min(WAIT_MAX);
         loop {
@@ -145,6 +149,10 @@ impl Session for EmbeddedSession {
 
     fn rewind(&mut self) -> Result<(), SessionError> {
         self.seek().map(drop)
+    }
+
+    fn look(&mut self) -> Result<Option<Polled>, SessionError> {
+        if self.is_announced { Ok(None) } else { self.announce().map(Some) }
     }
 
     fn idle(&mut self, wait: Duration) -> Result<(), SessionError> {

@@ -30,8 +30,9 @@ pub struct KafkaConfig {
     /// How long the broker keeps a transaction open for a client it hears nothing from; readers of what is committed wait
     /// for it (`transaction.timeout.ms`).
     pub transaction_timeout_ms: u64,
-    /// How long a commit is tried again while the broker does not answer. After it the process ends, and the next owner
-    /// reads the truth from the log.
+    /// How long a commit is tried again while the broker does not answer, and so long again it is tried to undo it; a call
+    /// that is under way then is given five seconds more. After it the process ends, and the next owner reads the truth
+    /// from the log.
     pub commit_timeout_ms: u64,
     /// How long a member of a group may be silent before its partitions go to others (`session.timeout.ms`). A restart
     /// within it moves no partition.

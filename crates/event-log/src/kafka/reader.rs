@@ -61,6 +61,12 @@ impl Reader {
         Ok(Self { consumer, at: None, used: Instant::now() })
     }
 
+    /// Begins anew with the next read, even where it stands already. Standing there, it may have been told of the end before
+    /// something was appended: whoever must know that nothing lies in a piece asks again.
+    pub(super) fn afresh(&mut self) {
+        self.at = None;
+    }
+
     fn stands_at(&self, topic: &str, partition: u32, offset: u64) -> bool {
         self.at.as_ref().is_some_and(|(t, p, o)| (&**t, *p, *o) == (topic, partition, offset))
     }

@@ -8,7 +8,7 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -21,6 +21,9 @@ const MISSING_FOR: Duration = Duration::from_millis(500);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// Names remembered as missing, at most.
 const MISSING_MAX: usize = 1_024;
+
+/// What is told of each partition, or why nobody can tell.
+pub(super) type Told<T> = BTreeMap<u32, Result<T, String>>;
 
 /// A topic with its number of partitions.
 #[derive(Debug)]
@@ -169,40 +172,105 @@ impl Shared {
 
     /// One request a broker, for all partitions.
     fn offsets(&self, topic: &str, partitions: &[u32], which: Offset) -> Result<Vec<u64>, KafkaError> {
+        self.offsets_each(topic, partitions, which, self.config.request_timeout())?.into_iter().collect()
+    }
+
+    /// An answer for each of the partitions. One without a leader leaves all without an answer, see [`Self::bounds_each`].
+    /// Blocks, for `wait` and one request more.
+    pub(super) fn offsets_each(
+        &self,
+        topic: &str,
+        partitions: &[u32],
+        which: Offset,
+        wait: Duration,
+    ) -> Result<Vec<Result<u64, KafkaError>>, KafkaError> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let deadline = Instant::now() + self.config.request_timeout();
+        let deadline = Instant::now() + wait;
         loop {
             serve(&self.asker);
-            match self.ask_offsets(topic, partitions, which) {
-                Err(error) if is_passing(&error) && Instant::now() < deadline => {
-                    // A partition has another leader, or a later term of the same one: learn of it, and ask again.
-                    drop(self.asker.fetch_metadata(Some(topic), self.config.request_timeout())?);
-                    std::thread::sleep(ASK_AGAIN);
-                }
-                told => return told,
+            let told = self.ask_offsets(topic, partitions, which, wait);
+            let passes = match &told {
+                Err(error) => is_passing(error),
+                Ok(told) => told.iter().any(|told| told.as_ref().is_err_and(is_passing)),
+            };
+            if !passes || Instant::now() >= deadline {
+                return told;
             }
+            // A partition has another leader, or a later term of the same one: learn of it, and ask again.
+            drop(self.asker.fetch_metadata(Some(topic), wait)?);
+            std::thread::sleep(ASK_AGAIN);
         }
     }
 
-    fn ask_offsets(&self, topic: &str, partitions: &[u32], which: Offset) -> Result<Vec<u64>, KafkaError> {
+    fn ask_offsets(
+        &self,
+        topic: &str,
+        partitions: &[u32],
+        which: Offset,
+        wait: Duration,
+    ) -> Result<Vec<Result<u64, KafkaError>>, KafkaError> {
         // The "times" -1 and -2 are the end and the beginning (Kafka protocol, ListOffsets).
         let asked = list(topic, partitions.iter().map(|partition| (*partition, which)))?;
-        let told = self.asker.offsets_for_times(asked, self.config.request_timeout())?;
-        partitions
-            .iter()
-            .map(|partition| {
-                let found = told.find_partition(topic, number(*partition));
-                let element = found.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition))?;
-                element.error()?;
-                match element.offset() {
-                    Offset::Offset(offset) => Ok(u64::try_from(offset).unwrap_or(0)),
-                    _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition)),
-                }
-            })
-            .collect()
+        let told = self.asker.offsets_for_times(asked, wait)?;
+        let of = |partition: &u32| {
+            let found = told.find_partition(topic, number(*partition));
+            let element = found.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition))?;
+            element.error()?;
+            match element.offset() {
+                Offset::Offset(offset) => Ok(u64::try_from(offset).unwrap_or(0)),
+                _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition)),
+            }
+        };
+        Ok(partitions.iter().map(of).collect())
     }
+
+    /// Where each of the partitions begins and ends, or why nobody can tell. One without a leader holds up no other.
+    /// Blocks, for a few times `wait`.
+    pub(super) fn bounds_each(
+        &self,
+        topic: &str,
+        partitions: &[u32],
+        wait: Duration,
+    ) -> Result<Told<(u64, u64)>, KafkaError> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        serve(&self.asker);
+        let metadata = self.asker.fetch_metadata(Some(topic), wait)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let leaders: BTreeMap<i32, i32> = found
+            .into_iter()
+            .flat_map(|topic| topic.partitions())
+            .map(|partition| (partition.id(), partition.leader()))
+            .collect();
+        let (led, mut told) = led(partitions, &leaders);
+        let oldest = self.offsets_each(topic, &led, Offset::Beginning, wait)?;
+        let ends = self.offsets_each(topic, &led, Offset::End, wait)?;
+        for (partition, (oldest, end)) in led.into_iter().zip(oldest.into_iter().zip(ends)) {
+            let bounds = oldest.and_then(|oldest| Ok((oldest, end?)));
+            told.insert(partition, bounds.map_err(|error| said(&error)));
+        }
+        Ok(told)
+    }
+}
+
+/// Those of the partitions that have a leader to ask, and what is wrong with the others.
+fn led<T>(partitions: &[u32], leaders: &BTreeMap<i32, i32>) -> (Vec<u32>, Told<T>) {
+    let (mut led, mut others) = (Vec::new(), BTreeMap::new());
+    for partition in partitions {
+        let why = match leaders.get(&number(*partition)) {
+            Some(leader) if *leader >= 0 => {
+                led.push(*partition);
+                continue;
+            }
+            Some(_) => "it has no leader",
+            None => "the cluster does not know of it",
+        };
+        others.insert(*partition, Err(why.to_owned()));
+    }
+    (led, others)
 }
 
 fn is_passing(error: &KafkaError) -> bool {
@@ -265,5 +333,16 @@ mod tests {
         let turns: Vec<u32> = (0..7).map(|_| topic.choose(None, Duration::from_secs(60))).collect();
         assert_eq!(turns, [0; 7], "while a batch is gathered they stay together");
         assert_eq!(topic.choose(Some(b"key"), Duration::ZERO), crate::partition::partition_of(b"key", 3));
+    }
+    #[test]
+    fn a_partition_without_a_leader_is_not_asked_about() {
+        let leaders = BTreeMap::from([(0, 1), (1, -1), (2, 0), (4, 1)]);
+        let (led, others) = led::<()>(&[0, 1, 2, 3], &leaders);
+        assert_eq!(led, [0, 2]);
+        let says = |why: &str| Err(why.to_owned());
+        assert_eq!(
+            others,
+            BTreeMap::from([(1, says("it has no leader")), (3, says("the cluster does not know of it"))])
+        );
     }
 }

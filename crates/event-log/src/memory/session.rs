@@ -201,6 +201,13 @@ impl Session for MemorySession {
         Ok(())
     }
 
+    fn look(&mut self) -> Result<Option<Polled>, SessionError> {
+        self.alive()?;
+        let log = self.log.clone();
+        let mut state = log.lock();
+        Ok(self.change(&mut state))
+    }
+
     fn idle(&mut self, _wait: Duration) -> Result<(), SessionError> {
         self.alive()
     }

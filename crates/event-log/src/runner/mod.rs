@@ -7,20 +7,30 @@
 
 mod fatal;
 mod observer;
+mod prepare;
+mod size;
 mod spawn;
 
 pub use fatal::Fatal;
 pub use observer::{BatchReport, Observer};
 pub use spawn::{RunnerHandle, spawn_runner};
 
-use crate::{Batch, CommitError, Limits, NextOffset, Outputs, Polled, Session, Stage, StageError, session::Assigned};
-use std::{collections::VecDeque, time::Duration};
+use crate::{Batch, CommitError, Limits, Outputs, Polled, Session, Stage, StageError};
+use prepare::Pending;
+use size::BatchSize;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 /// The runner's own bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunnerOptions {
     /// Bounds of a poll.
     pub limits: Limits,
+    /// How long a record that is polled may wait until its commit: batches are cut so that the one before it and its own
+    /// are likely to be done in it. Without, every batch is as large as the limits allow.
+    pub latency_target: Option<Duration>,
     /// The wait after the first rewind; each further one in a row doubles it.
     pub backoff_first: Duration,
     /// The longest wait.
@@ -34,10 +44,17 @@ impl RunnerOptions {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            latency_target: None,
             backoff_first: Duration::from_millis(100),
             backoff_max: Duration::from_secs(15),
             read_back_max: 1_000,
         }
+    }
+}
+
+impl From<Limits> for RunnerOptions {
+    fn from(limits: Limits) -> Self {
+        Self::new(limits)
     }
 }
 
@@ -106,7 +123,7 @@ pub enum RunnerEvent {
     Polled(usize),
     /// Partitions were given to us; they are prepared one after another in the next steps.
     Assigned(Vec<u32>),
-    /// A partition could not be prepared; a look at the assignment found it unchanged.
+    /// A partition could not be prepared, or the assignment changed; a look at the assignment found it unchanged.
     Unchanged,
     /// So many records of a new partition were applied again.
     Reapplied {
@@ -115,6 +132,8 @@ pub enum RunnerEvent {
         /// How many.
         n_records: usize,
     },
+    /// The stage did a slice of what it has to do before the records of a new partition, and is not done.
+    Prepared(u32),
     /// A new partition is ready.
     Ready(u32),
     /// Partitions were taken from us.
@@ -136,14 +155,6 @@ pub enum RunnerEvent {
     Waited,
 }
 
-/// A partition that was given to us and is not ready.
-#[derive(Debug)]
-struct Pending {
-    assigned: Assigned,
-    /// The range still to be applied again, once the stage was asked.
-    reapply: Option<(u64, u64)>,
-}
-
 /// One stage over one session, step by step.
 #[derive(Debug)]
 pub struct Runner<S, T> {
@@ -154,6 +165,9 @@ pub struct Runner<S, T> {
     pending: VecDeque<Pending>,
     /// Partitions that are ours: the stage is told of all of them at a rewind.
     ours: Vec<u32>,
+    size: BatchSize,
+    /// When the batch that is open was polled.
+    polled_at: Option<Instant>,
     /// Rewinds since the last commit.
     n_rewinds: u32,
     /// A partition could not be prepared: before it is tried again, look whether it is still ours.
@@ -163,8 +177,18 @@ pub struct Runner<S, T> {
 impl<S: Session, T: Stage> Runner<S, T> {
     /// A runner that has not polled yet.
     pub fn new(session: S, stage: T, options: RunnerOptions) -> Self {
-        let (pending, ours) = (VecDeque::new(), Vec::new());
-        Self { session, stage, options, phase: Phase::Poll, pending, ours, n_rewinds: 0, is_unsure: false }
+        Self {
+            session,
+            stage,
+            options,
+            phase: Phase::Poll,
+            pending: VecDeque::new(),
+            ours: Vec::new(),
+            size: BatchSize::new(options.latency_target, options.limits.records_max),
+            polled_at: None,
+            n_rewinds: 0,
+            is_unsure: false,
+        }
     }
 
     /// The phase of the next step.
@@ -208,7 +232,7 @@ impl<S: Session, T: Stage> Runner<S, T> {
     /// ended: the process must end too, and the next owner reads the truth from the log.
     pub async fn step(&mut self) -> Result<RunnerEvent, Fatal> {
         let (phase, event) = match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Poll if std::mem::take(&mut self.is_unsure) => self.poll_assignment()?,
+            Phase::Poll if std::mem::take(&mut self.is_unsure) => self.look()?,
             Phase::Poll => match self.pending.pop_front() {
                 Some(pending) => self.prepare(pending).await?,
                 None => self.poll()?,
@@ -231,98 +255,42 @@ impl<S: Session, T: Stage> Runner<S, T> {
     fn poll(&mut self) -> Result<(Phase, RunnerEvent), Fatal> {
         // A batch that fails for its size, or one of its records, gets through once it is small.
         let mut limits = self.options.limits;
-        limits.records_max = (limits.records_max >> self.n_rewinds.min(HALVINGS_MAX)).max(1);
+        limits.records_max = (self.size.records() >> self.n_rewinds.min(HALVINGS_MAX)).max(1);
         Ok(match self.session.poll(&limits)? {
             Polled::Batch(batch) => {
                 let n_records = batch.records.len();
+                self.polled_at = Some(Instant::now());
                 (Phase::Process(batch), RunnerEvent::Polled(n_records))
             }
-            Polled::Nothing => (Phase::Poll, RunnerEvent::Nothing),
-            Polled::Assigned(assigned) => {
-                let partitions: Vec<u32> = assigned.iter().map(|assigned| assigned.partition).collect();
-                self.ours.extend(&partitions);
-                self.pending.extend(assigned.into_iter().map(|assigned| Pending { assigned, reapply: None }));
-                (Phase::Poll, RunnerEvent::Assigned(partitions))
-            }
-            Polled::Revoked(partitions) => {
-                self.ours.retain(|partition| !partitions.contains(partition));
-                self.pending.retain(|pending| !partitions.contains(&pending.assigned.partition));
-                self.stage.revoked(&partitions);
-                (Phase::Poll, RunnerEvent::Revoked(partitions))
-            }
+            change => (Phase::Poll, self.change(change)),
         })
     }
 
-    /// Polls only to learn of a change of assignment: without it, a partition that was taken from us while it could not
-    /// be prepared would be tried for ever. Records that come along are given back.
-    fn poll_assignment(&mut self) -> Result<(Phase, RunnerEvent), Fatal> {
-        let (phase, event) = self.poll()?;
-        match (phase, event) {
-            (Phase::Process(_), _) => {
-                self.session.rewind()?;
-                Ok((Phase::Poll, RunnerEvent::Unchanged))
+    fn change(&mut self, change: Polled) -> RunnerEvent {
+        match change {
+            Polled::Assigned(assigned) => {
+                let partitions: Vec<u32> = assigned.iter().map(|assigned| assigned.partition).collect();
+                self.ours.extend(&partitions);
+                self.pending.extend(assigned.into_iter().map(Pending::new));
+                RunnerEvent::Assigned(partitions)
             }
-            (phase, RunnerEvent::Nothing) => Ok((phase, RunnerEvent::Unchanged)),
-            // There may be more to learn.
-            (phase, event) => {
-                self.is_unsure = true;
-                Ok((phase, event))
+            Polled::Revoked(partitions) => {
+                self.ours.retain(|partition| !partitions.contains(partition));
+                self.pending.retain(|pending| !partitions.contains(&pending.partition()));
+                self.stage.revoked(&partitions);
+                RunnerEvent::Revoked(partitions)
             }
+            Polled::Batch(_) | Polled::Nothing => RunnerEvent::Nothing,
         }
     }
 
-    /// Asks the stage about a new partition, or applies the next chunk of its records again. A partition that could not
-    /// be prepared stays first in line; nothing is polled before all are.
-    async fn prepare(&mut self, mut pending: Pending) -> Result<(Phase, RunnerEvent), Fatal> {
-        match self.prepare_step(&mut pending).await? {
-            Ok((is_ready, event)) => {
-                if !is_ready {
-                    self.pending.push_front(pending);
-                }
-                Ok((Phase::Poll, event))
-            }
-            Err(why) => {
-                self.pending.push_front(pending);
-                self.is_unsure = true;
-                Ok(failed("assign_unavailable", why))
-            }
-        }
-    }
-
-    /// The inner error is one to try again.
-    async fn prepare_step(&mut self, pending: &mut Pending) -> Result<Result<(bool, RunnerEvent), String>, Fatal> {
-        let Assigned { topic, partition, committed, .. } = &pending.assigned;
-        let (topic, partition) = (topic.clone(), *partition);
-        let Some((from, to)) = pending.reapply else {
-            let from = match self.stage.assigned(&pending.assigned).await {
-                Ok(from) => from,
-                Err(StageError::Unavailable(why)) => return Ok(Err(why)),
-                Err(StageError::Broken(why)) => return Err(Fatal::Stage(why)),
-            };
-            let to = committed.unwrap_or(NextOffset::START).offset();
-            let Some(from) = from.filter(|from| *from < to) else {
-                return Ok(Ok((true, RunnerEvent::Ready(partition))));
-            };
-            pending.reapply = Some((from, to));
-            return Ok(Ok((false, RunnerEvent::Reapplied { partition, n_records: 0 })));
-        };
-        let until = to.min(from.saturating_add(self.options.read_back_max.max(1)));
-        let records = match self.session.read_back(&topic, partition, from, until) {
-            Ok(records) => records,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        // It may take long, and who never polls is thrown out of the group; what was lost meanwhile fails the next read.
-        self.session.idle(Duration::ZERO)?;
-        match self.stage.reapply(&records).await {
-            Ok(()) => {}
-            Err(StageError::Unavailable(why)) => return Ok(Err(why)),
-            Err(StageError::Broken(why)) => return Err(Fatal::Stage(why)),
-        }
-        if until >= to {
-            return Ok(Ok((true, RunnerEvent::Ready(partition))));
-        }
-        pending.reapply = Some((until, to));
-        Ok(Ok((false, RunnerEvent::Reapplied { partition, n_records: records.len() })))
+    /// Looks for a change of assignment: without it, a partition that was taken from us while it could not be prepared would
+    /// be tried for ever.
+    fn look(&mut self) -> Result<(Phase, RunnerEvent), Fatal> {
+        let Some(change) = self.session.look()? else { return Ok((Phase::Poll, RunnerEvent::Unchanged)) };
+        // There may be more to learn.
+        self.is_unsure = true;
+        Ok((Phase::Poll, self.change(change)))
     }
 
     async fn process(&mut self, batch: Batch) -> Result<(Phase, RunnerEvent), Fatal> {
@@ -346,6 +314,9 @@ impl<S: Session, T: Stage> Runner<S, T> {
             Err(CommitError::Fatal(why)) => return Err(Fatal::Commit(why)),
         }
         self.n_rewinds = 0;
+        if let Some(polled_at) = self.polled_at.take() {
+            self.size.took(batch.records.len(), polled_at.elapsed());
+        }
         let mut report = BatchReport::of(&batch, &outputs);
         match self.stage.committed(&batch).await {
             Ok(()) => {}

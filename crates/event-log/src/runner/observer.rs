@@ -9,7 +9,7 @@ pub trait Observer: Send + Sync + std::fmt::Debug {
     /// A step was taken, in that phase, and took so long.
     fn stepped(&self, _stage: &'static str, _phase: PhaseName, _event: &RunnerEvent, _took: Duration) {}
 
-    /// Records not polled yet, told after a commit and when there is nothing to poll.
+    /// Records not polled yet, told after a commit, when there is nothing to poll, and while the stage stands still.
     fn lag(&self, _stage: &'static str, _n_records: u64) {}
 
     /// The runner ended: by a shutdown, or for good. Called once, whatever happened, a panic too.

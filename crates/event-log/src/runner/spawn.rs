@@ -1,7 +1,7 @@
 //! A runner on a thread of its own.
 
 use super::{Fatal, Observer, Runner, RunnerEvent, RunnerOptions};
-use crate::{Limits, Session, Stage};
+use crate::{Session, Stage};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -51,7 +51,7 @@ pub fn spawn_runner<S, T>(
     name: &str,
     session: S,
     stage: T,
-    limits: Limits,
+    options: impl Into<RunnerOptions>,
     shutdown: CancellationToken,
     observer: Arc<dyn Observer>,
 ) -> std::io::Result<RunnerHandle>
@@ -59,11 +59,12 @@ where
     S: Session + 'static,
     T: Stage + 'static,
 {
+    let options = options.into();
     let (answer, ended) = oneshot::channel();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let stage_name = stage.name();
         give_way(stage_name);
-        let runner = Runner::new(session, stage, RunnerOptions::new(limits));
+        let runner = Runner::new(session, stage, options);
         let run = catch_unwind(AssertUnwindSafe(|| run(runner, &shutdown, &*observer)));
         let result = run.unwrap_or_else(|panic| Err(Fatal::Panicked(message(&*panic))));
         match &result {
@@ -106,13 +107,19 @@ fn run<S: Session, T: Stage>(
         let event = runtime.block_on(runner.step())?;
         observer.stepped(stage, phase, &event, began.elapsed());
         tell(stage, &event);
-        if matches!(event, RunnerEvent::Nothing | RunnerEvent::Committed(_))
+        if tells_lag(&event)
             && let Some(n_records) = runner.lag()
         {
             observer.lag(stage, n_records);
         }
     }
     Ok(())
+}
+
+/// Also while the stage stands still: that is when it grows.
+fn tells_lag(event: &RunnerEvent) -> bool {
+    use RunnerEvent::{Committed, Nothing, Prepared, Reapplied, Rewound, Waited};
+    matches!(event, Nothing | Committed(_) | Prepared(_) | Reapplied { .. } | Rewound { .. } | Waited)
 }
 
 fn tell(stage: &'static str, event: &RunnerEvent) {
@@ -131,6 +138,7 @@ fn tell(stage: &'static str, event: &RunnerEvent) {
         | RunnerEvent::Polled(_)
         | RunnerEvent::Unchanged
         | RunnerEvent::Reapplied { .. }
+        | RunnerEvent::Prepared(_)
         | RunnerEvent::Ready(_)
         | RunnerEvent::Processed
         | RunnerEvent::Rewound { .. }

@@ -252,3 +252,27 @@ async fn a_log_that_failed_takes_nothing_more() {
     let committed = session.commit(&batch, &copy_to("state", &batch));
     assert!(matches!(committed, Err(event_log::CommitError::Fatal(_))), "whoever runs the stage ends the process");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_record_is_appended_copied_and_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes_max = embedded::Limits::default().record_bytes_max;
+    assert!(bytes_max >= 16 << 20, "a webhook of ten mebibytes, as a record, with a dead letter's headers around it");
+    let big = |bytes: usize| event_log::Record { value: Some(vec![7; bytes].into()), ..record("k", "") };
+    {
+        let log = open_embedded(directory.path());
+        let too_large = log.append("single", None, big(bytes_max)).await;
+        assert!(matches!(too_large, Err(AppendError::TooLarge { .. })), "the key counts too");
+        append(&log, "single", big(bytes_max - 1)).await;
+        let mut session = log.session(GROUP, "single", &[0]).unwrap();
+        let batch = poll(&mut session, &LIMITS).unwrap();
+        session.commit(&batch, &copy_to("state", &batch)).unwrap();
+    }
+    let log = open_embedded(directory.path());
+    let partition = event_log::partition::partition_of(b"k", 4);
+    for (topic, partition) in [("single", 0), ("state", partition)] {
+        let read = log.read(topic, partition, 0, 10).await.unwrap();
+        assert_eq!(read.len(), 1, "{topic}");
+        assert_eq!(read[0].record.value.as_ref().map(bytes::Bytes::len), Some(bytes_max - 1), "{topic}");
+    }
+}

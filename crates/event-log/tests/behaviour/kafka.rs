@@ -41,7 +41,12 @@ pub(crate) fn next_batch(session: &mut PrefixedSession, limits: &Limits) -> Batc
 
 /// Asserts that `topic` holds each of `v0`, `v1`, … exactly once.
 pub(crate) async fn assert_each_once(log: &PrefixedLog, topic: &str, n: usize) {
-    let values = all_values(log, topic).await;
+    // A commit is answered before its markers are written: what it holds is seen a moment later.
+    let deadline = Instant::now() + PATIENCE;
+    let mut values = all_values(log, topic).await;
+    while counted(&values).len() < n && Instant::now() < deadline {
+        values = all_values(log, topic).await;
+    }
     let counted = counted(&values);
     let doubled: BTreeMap<_, _> = counted.iter().filter(|(_, n)| **n != 1).collect();
     assert!(doubled.is_empty(), "more than once: {doubled:?}");

@@ -101,8 +101,12 @@ impl PrefixedLog {
 
     /// A member of [`GROUP`].
     pub(crate) fn member(&self, topic: &str, instance: &str) -> PrefixedSession {
+        self.member_of(GROUP, topic, instance)
+    }
+
+    pub(crate) fn member_of(&self, group: &str, topic: &str, instance: &str) -> PrefixedSession {
         let member = Member { instance: instance.to_owned(), worker: 0 };
-        let session = self.log.session(&self.name(GROUP), &self.name(topic), &member).unwrap();
+        let session = self.log.session(&self.name(group), &self.name(topic), &member).unwrap();
         PrefixedSession { session, prefix: self.prefix.clone(), is_assigned: false }
     }
 
@@ -187,6 +191,11 @@ impl PrefixedSession {
             Polled::Nothing | Polled::Revoked(_) => {}
         }
         polled
+    }
+
+    /// With another pace of looking at drained partitions.
+    pub(crate) fn looking_at_drained(self, first: Duration, again: Duration) -> Self {
+        Self { session: self.session.looking_at_drained(first, again), ..self }
     }
 
     /// A poll that waits only as long as it says.

@@ -23,6 +23,7 @@ kafka_cases!(
     offsets_count_up_in_each_partition,
     what_is_wrong_is_refused,
     the_first_poll_assigns,
+    a_look_takes_no_records,
     limits_bound_a_poll,
     a_full_partition_starves_no_other,
     a_commit_moves_positions_and_appends,
@@ -56,6 +57,7 @@ cases!(
     offsets_count_up_in_each_partition,
     what_is_wrong_is_refused,
     the_first_poll_assigns,
+    a_look_takes_no_records,
     limits_bound_a_poll,
     a_full_partition_starves_no_other,
     a_commit_moves_positions_and_appends,
@@ -141,6 +143,27 @@ async fn the_first_poll_assigns(log: impl Log) {
     let Polled::Assigned(assigned) = session.poll(&LIMITS).unwrap() else { panic!("not assigned") };
     assert_eq!(assigned[0].committed, Some(NextOffset::from_stored(1)));
     assert_eq!(values(&poll(&mut session, &LIMITS).unwrap()), ["b"], "the next owner goes on where the last stood");
+}
+
+async fn a_look_takes_no_records(log: impl Log) {
+    for value in ["a", "b"] {
+        append(&log, "single", record("k", value)).await;
+    }
+    let mut session = log.session("single");
+    let assigned = (0..1_000).find_map(|_| {
+        let seen = session.look().unwrap();
+        if seen.is_none() {
+            session.idle(Duration::from_millis(20)).unwrap();
+        }
+        seen
+    });
+    assert!(matches!(&assigned, Some(Polled::Assigned(assigned)) if assigned.len() == 1), "{assigned:?}");
+    for _ in 0..3 {
+        assert_eq!(session.look().unwrap(), None);
+    }
+    let batch = poll(&mut session, &limits(2, 100)).unwrap();
+    assert_eq!(values(&batch), ["a", "b"], "nothing is passed over");
+    session.commit(&batch, &nothing_for(&batch)).unwrap();
 }
 
 async fn limits_bound_a_poll(log: impl Log) {

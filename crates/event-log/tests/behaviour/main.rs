@@ -7,6 +7,7 @@ mod embedded;
 mod harness;
 mod kafka;
 mod kafka_bed;
+mod kafka_drained;
 mod kafka_faults;
 mod kafka_security;
 mod log;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 struct Script {
     process: VecDeque<StageError>,
     assigned: VecDeque<Result<Option<u64>, StageError>>,
+    prepare: VecDeque<Result<bool, StageError>>,
     committed: VecDeque<StageError>,
     is_panicking: bool,
     is_forgetful: bool,
@@ -84,6 +85,13 @@ impl Stage for Copying {
         let values: Vec<String> = records.iter().map(value).collect();
         self.script().calls.push(format!("reapply {}", values.join(",")));
         Ok(())
+    }
+
+    async fn prepare(&mut self, assigned: &Assigned) -> Result<bool, StageError> {
+        let mut script = self.script();
+        let Some(answer) = script.prepare.pop_front() else { return Ok(true) };
+        script.calls.push(format!("prepare {}", assigned.partition));
+        answer
     }
 
     fn revoked(&mut self, partitions: &[u32]) {
@@ -241,6 +249,69 @@ async fn a_partition_lost_while_it_could_not_be_prepared_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_stage_prepares_a_partition_in_slices() {
+    let log = log_of(&["a", "b"]);
+    let stage = Copying::default();
+    run(&mut runner(&log, &stage)).await.unwrap();
+    stage.calls();
+    log.append_now("single", None, record("k", "c")).unwrap();
+    let away = || Err(StageError::Unavailable("away".to_owned()));
+    stage.script().assigned.push_back(Ok(Some(0)));
+    stage.script().prepare.extend([Ok(false), away(), away(), Ok(false), away(), Ok(true)]);
+    let mut runner = runner(&log, &stage);
+    let mut waits = Vec::new();
+    loop {
+        match runner.step().await.unwrap() {
+            RunnerEvent::Rewound { wait, .. } => waits.push(wait.as_millis()),
+            RunnerEvent::Nothing => break,
+            _ => {}
+        }
+    }
+    let expected = [
+        "assigned 0",
+        "reapply a,b",
+        "prepare 0",
+        "prepare 0",
+        "revoked [0]",
+        "prepare 0",
+        "revoked [0]",
+        "prepare 0",
+        "prepare 0",
+        "revoked [0]",
+        "prepare 0",
+        "process 1",
+        "committed 1",
+    ];
+    assert_eq!(stage.calls(), expected, "it goes on where it was, and nothing is processed before it is done");
+    assert_eq!(waits, [100, 200, 100], "a slice that is done is progress");
+    assert_eq!(state_of(&log), 3);
+}
+
+/// Whoever takes a partition over must not meet a slice of its former owner.
+#[tokio::test]
+async fn a_partition_taken_away_between_two_slices_is_prepared_no_further() {
+    let log = log_of(&["a"]);
+    let (former, next) = (Copying::default(), Copying::default());
+    former.script().prepare.extend([Ok(false), Ok(false), Ok(false)]);
+    next.script().prepare.extend([Ok(false), Ok(true)]);
+    let mut owner = runner(&log, &former);
+    while owner.step().await.unwrap() != RunnerEvent::Prepared(0) {}
+    let mut other = runner(&log, &next);
+    run(&mut other).await.unwrap();
+    assert_eq!(next.calls(), [""; 0], "one member has the only partition");
+    log.expel(owner.session().id());
+    run(&mut other).await.unwrap();
+    run(&mut owner).await.unwrap();
+    assert_eq!(next.calls(), ["assigned 0", "prepare 0", "prepare 0", "process 1", "committed 1"]);
+    assert_eq!(former.calls(), ["assigned 0", "prepare 0", "revoked [0]"]);
+    // It comes back, and is a new partition again.
+    log.expel(other.session().id());
+    run(&mut owner).await.unwrap();
+    assert_eq!(former.calls(), ["assigned 0", "prepare 0", "prepare 0"]);
+    assert_eq!(state_of(&log), 1);
+}
+
+#[tokio::test]
 async fn what_is_fatal_ends_the_runner() {
     let check = |prepare: fn(&MemoryLog, &Copying), expected: Fatal, n_state: usize| async move {
         let log = log_of(&["a", "b"]);
@@ -259,6 +330,12 @@ async fn what_is_fatal_ends_the_runner() {
     .await;
     check(
         |_, stage| stage.script().assigned.push_back(Err(StageError::Broken("bad".to_owned()))),
+        Fatal::Stage("bad".to_owned()),
+        0,
+    )
+    .await;
+    check(
+        |_, stage| stage.script().prepare.push_back(Err(StageError::Broken("bad".to_owned()))),
         Fatal::Stage("bad".to_owned()),
         0,
     )
@@ -375,4 +452,35 @@ fn a_shutdown_finishes_what_was_begun() {
     assert_eq!(handle.join(), Ok(()));
     assert_eq!(log.committed_offset(GROUP, "single", 0), Some(4), "the first batch is committed, no second begun");
     assert_eq!(state_of(&log), 4);
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_partition_to_be_prepared() {
+    let log = log_of(&["a"]);
+    let shutdown = CancellationToken::new();
+    /// Never done; asks for the shutdown in its third slice.
+    #[derive(Debug)]
+    struct Endless(u32, CancellationToken);
+    #[async_trait]
+    impl Stage for Endless {
+        fn name(&self) -> &'static str {
+            "endless"
+        }
+        async fn prepare(&mut self, _assigned: &Assigned) -> Result<bool, StageError> {
+            self.0 += 1;
+            assert!(self.0 <= 3, "a slice after the shutdown");
+            if self.0 == 3 {
+                self.1.cancel();
+            }
+            Ok(false)
+        }
+        async fn process(&mut self, _batch: &Batch) -> Result<Outputs, StageError> {
+            Err(StageError::Broken("not prepared".to_owned()))
+        }
+    }
+    let session = log.join(GROUP, "single").unwrap();
+    let stage = Endless(0, shutdown.clone());
+    let handle = spawn_runner("endless-0", session, stage, WAITING, shutdown, Arc::new(())).unwrap();
+    assert_eq!(handle.join(), Ok(()));
+    assert_eq!(log.committed_offset(GROUP, "single", 0), None);
 }

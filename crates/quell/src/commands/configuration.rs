@@ -26,6 +26,7 @@ impl ConfigCommand {
         let config = Config::load(file)?;
         match self {
             Self::Check => {
+                config.check_embedded()?;
                 let (sources, accounts) = (config.sources.len(), config.accounts.len());
                 let answer = json!({ "ok": true, "sources": sources, "accounts": accounts });
                 print(output, &answer, |out| writeln!(out, "ok: {sources} sources, {accounts} accounts"))?;

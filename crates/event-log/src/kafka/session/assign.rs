@@ -1,87 +1,76 @@
 //! Changes of assignment: answered by the session, inside its polls.
+//!
+//! A partition that was given to us is begun as soon as somebody tells where: until then it waits, and the others work.
 
-use super::{super::said, Buffer, KafkaSession, SLICE, context::Change, has, list, lock, number, place};
-use crate::{NextOffset, Polled, SessionError, gather::Cursor, session::Assigned};
-use rdkafka::{
-    Offset,
-    consumer::Consumer,
-    error::{KafkaError, RDKafkaErrorCode},
+use super::{
+    super::said,
+    KafkaSession,
+    buffers::Buffer,
+    context::Change,
+    has, list, lock, place,
+    starts::{Start, Waiting},
 };
+use crate::{NextOffset, Polled, SessionError, gather::Cursor, session::Assigned};
+use rdkafka::{Offset, consumer::Consumer, error::KafkaError};
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-/// A committed position beyond the end may be a replica that has not caught up yet; after so long it is an error.
-const BEYOND_FOR: Duration = Duration::from_secs(20);
-
-/// Where a new partition begins.
-#[derive(Debug, Clone, Copy)]
-struct Start {
-    partition: u32,
-    committed: Option<u64>,
-    oldest: u64,
-    end: u64,
-}
-
-impl Start {
-    fn offset(&self) -> u64 {
-        self.committed.unwrap_or(self.oldest)
-    }
-}
+/// How often is asked where waiting partitions begin.
+const ASK_EVERY: Duration = Duration::from_millis(200);
 
 impl KafkaSession {
-    /// Answers what it can. An assignment whose positions cannot be read yet waits for the next call; the member stays in
-    /// its group meanwhile.
+    /// Answers all changes, and begins what can begin.
     pub(super) fn answer_changes(&mut self) -> Result<(), SessionError> {
         loop {
-            let Some(change) = lock(&self.told.changes).front().cloned() else { return Ok(()) };
+            let Some(change) = lock(&self.told.changes).front().cloned() else { break };
             match &change {
                 Change::Revoke(partitions) => self.revoke(partitions)?,
-                Change::Assign(partitions) => {
-                    if !self.assign(partitions)? {
-                        return Ok(());
-                    }
-                }
+                Change::Assign(partitions) => self.assign(partitions)?,
             }
             self.generation += 1;
             self.metadata = None;
-            self.unanswered_since = None;
             lock(&self.told.changes).pop_front();
         }
+        let is_time = self.starts_asked.is_none_or(|at| at.elapsed() >= ASK_EVERY);
+        // Taking a partition would tell librdkafka that nothing is lost.
+        if self.unbegun.is_empty() || !is_time || self.consumer.assignment_lost() {
+            return Ok(());
+        }
+        if self.begin(false)? {
+            self.generation += 1;
+            self.metadata = None;
+        }
+        Ok(())
     }
 
     /// Whatever librdkafka is waiting for, and no more: the session ends.
     pub(super) fn acknowledge(&self, change: &Change) {
-        let answered = match change {
-            Change::Assign(partitions) => {
-                list(&self.topic, partitions.iter().map(|partition| (*partition, Offset::Invalid)))
-                    .and_then(|list| self.consumer.incremental_assign(&list))
-            }
-            Change::Revoke(partitions) => {
-                list(&self.topic, partitions.iter().map(|partition| (*partition, Offset::Invalid)))
-                    .and_then(|list| self.consumer.incremental_unassign(&list))
-            }
-        };
+        let (Change::Assign(partitions) | Change::Revoke(partitions)) = change;
+        let answered = self.listed(partitions).and_then(|list| match change {
+            Change::Assign(_) => self.consumer.incremental_assign(&list),
+            Change::Revoke(_) => self.consumer.incremental_unassign(&list),
+        });
         if let Err(error) = answered {
             tracing::debug!(error = said(&error), "a change of assignment while leaving");
         }
     }
 
+    fn listed(&self, partitions: &[u32]) -> Result<rdkafka::TopicPartitionList, KafkaError> {
+        list(&self.topic, partitions.iter().map(|partition| (*partition, Offset::Invalid)))
+    }
+
     fn revoke(&mut self, partitions: &[u32]) -> Result<(), SessionError> {
         for partition in partitions {
-            if let Some(buffer) = self.buffers.remove(partition) {
-                self.n_buffered -= buffer.records.len();
-                self.bytes_buffered -= buffer.records.iter().map(super::size_of_record).sum::<usize>();
-            }
+            self.buffers.remove(*partition);
+            self.unbegun.remove(partition);
             lock(&self.told.seen).remove(partition);
         }
         let ours: Vec<u32> = partitions.iter().copied().filter(|partition| has(&self.cursors, *partition)).collect();
         self.cursors.retain(|cursor| !partitions.contains(&cursor.partition));
-        let unassigned = list(&self.topic, partitions.iter().map(|partition| (*partition, Offset::Invalid)))
-            .and_then(|list| self.consumer.incremental_unassign(&list));
-        if let Err(error) = unassigned {
+        // librdkafka takes back only what it was given, and waits for the call even where that is nothing.
+        if let Err(error) = self.listed(&ours).and_then(|list| self.consumer.incremental_unassign(&list)) {
             return Err(self.end(format!("partitions cannot be given back: {}", said(&error))));
         }
         if !ours.is_empty() {
@@ -90,122 +79,59 @@ impl KafkaSession {
         Ok(())
     }
 
-    /// Finds out where the partitions begin, and begins. `false` where no broker tells.
-    fn assign(&mut self, partitions: &[u32]) -> Result<bool, SessionError> {
-        let new: Vec<u32> = partitions.iter().copied().filter(|partition| !has(&self.cursors, *partition)).collect();
-        let starts = match self.starts(&new) {
-            Ok(starts) => starts,
-            Err(error) => {
-                tracing::debug!(group = self.group, error = said(&error), "committed positions cannot be read yet");
-                return Ok(false);
-            }
-        };
-        let mut settled = Vec::with_capacity(starts.len());
-        for start in starts {
-            match self.settle(start)? {
-                Some(start) => settled.push(start),
-                None => return Ok(false),
-            }
+    fn assign(&mut self, partitions: &[u32]) -> Result<(), SessionError> {
+        for partition in partitions.iter().filter(|partition| !has(&self.cursors, **partition)) {
+            self.unbegun.entry(*partition).or_default();
         }
-        let begin = list(&self.topic, settled.iter().map(|start| (start.partition, place(start.offset()))));
+        // librdkafka waits for the answer, be it that none can begin yet.
+        self.begin(true).map(drop)
+    }
+
+    /// Finds out where the waiting partitions begin, and begins those of which that is told. Whether there were any.
+    fn begin(&mut self, is_answer: bool) -> Result<bool, SessionError> {
+        let (starts, waiting) = self.find_starts()?;
+        self.starts_asked = Some(Instant::now());
+        self.tell_of(&waiting);
+        if starts.is_empty() && !is_answer {
+            return Ok(false);
+        }
+        let begin = list(&self.topic, starts.iter().map(|start| (start.partition, place(start.offset()))));
         if let Err(error) = begin.and_then(|begin| self.consumer.incremental_assign(&begin)) {
             return Err(self.end(format!("partitions cannot be taken: {}", said(&error))));
         }
-        let mut assigned = Vec::with_capacity(settled.len());
-        for start in &settled {
-            let (partition, offset) = (start.partition, start.offset());
-            let (end, is_awaited) = (start.end, start.end > offset);
-            let buffer = Buffer { fetched: offset, start: offset, end, is_awaited, ..Buffer::default() };
-            self.buffers.insert(partition, buffer);
-            self.cursors.push(Cursor { partition, next: offset });
-            let committed = start.committed.map(NextOffset::from_stored);
-            assigned.push(Assigned { topic: Arc::clone(&self.topic), partition, committed, epoch: self.log.epoch() });
+        let assigned: Vec<Assigned> = starts.iter().map(|start| self.take_over(start)).collect();
+        if assigned.is_empty() {
+            return Ok(false);
         }
         // Partitions that come while paused come unpaused.
         if std::mem::take(&mut self.is_paused) {
             self.set_paused(true)?;
         }
-        if !assigned.is_empty() {
-            self.untold.push_back(Polled::Assigned(assigned));
-        }
+        self.untold.push_back(Polled::Assigned(assigned));
         Ok(true)
     }
 
-    fn starts(&self, partitions: &[u32]) -> Result<Vec<Start>, KafkaError> {
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let asked = list(&self.topic, partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
-        // The broker answers only once no transaction over these positions is open: that of a former owner has ended.
-        let told = self.consumer.committed_offsets(asked, SLICE)?;
-        let mut committed = BTreeMap::new();
-        for element in told.elements_for_topic(&self.topic) {
-            element.error()?;
-            if let Offset::Offset(offset) = element.offset() {
-                committed.insert(element.partition(), u64::try_from(offset).unwrap_or(0));
-            }
-        }
-        let oldest = self.log.shared.oldest(&self.topic, partitions)?;
-        let ends = self.log.shared.ends(&self.topic, partitions)?;
-        if oldest.len() != partitions.len() || ends.len() != partitions.len() {
-            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition));
-        }
-        let start = |((partition, oldest), end): ((&u32, u64), u64)| Start {
-            partition: *partition,
-            committed: committed.get(&number(*partition)).copied(),
-            oldest,
-            end: end.max(oldest),
-        };
-        Ok(partitions.iter().zip(oldest).zip(ends).map(start).collect())
+    fn take_over(&mut self, start: &Start) -> Assigned {
+        let (partition, offset) = (start.partition, start.offset());
+        self.unbegun.remove(&partition);
+        let buffer = Buffer::new(offset, start.committed, start.end, self.pace.first());
+        self.buffers.insert(partition, buffer);
+        self.cursors.push(Cursor { partition, next: offset });
+        let committed = start.committed.map(|_| NextOffset::from_stored(offset));
+        Assigned { topic: Arc::clone(&self.topic), partition, committed, epoch: self.log.epoch() }
     }
 
-    /// Refuses a position that the log does not hold any more. `None`: not sure yet.
-    fn settle(&mut self, start: Start) -> Result<Option<Start>, SessionError> {
-        let Start { partition, committed, oldest, end } = start;
-        match committed {
-            Some(committed) if committed < oldest && self.from_oldest => {
-                tracing::warn!(group = self.group, partition, committed, oldest, "records between are no longer kept");
-                Ok(Some(Start { committed: Some(oldest), ..start }))
+    fn tell_of(&mut self, waiting: &Waiting) {
+        let (group, topic, now) = (&self.group, &*self.topic, Instant::now());
+        if waiting.is_empty() {
+            if let Some(waited) = self.waits_for_starts.ends(now) {
+                tracing::info!(group, topic, ?waited, "every partition of ours could begin");
             }
-            Some(committed) if committed < oldest => {
-                let why = self.not_kept(partition, committed, oldest);
-                Err(self.end(why))
-            }
-            Some(committed) if committed > end => {
-                let since = *self.unanswered_since.get_or_insert_with(Instant::now);
-                if since.elapsed() < BEYOND_FOR {
-                    return Ok(None);
-                }
-                let (group, topic) = (&self.group, &self.topic);
-                let why = format!(
-                    "group {group} stands at {committed} in partition {partition} of {topic}, which ends at {end}: the topic \
-                     was made anew or lost records; raise kafka.epoch and import the state, or give the group a new name"
-                );
-                Err(self.end(why))
-            }
-            _ => Ok(Some(start)),
+            return;
         }
-    }
-
-    fn not_kept(&self, partition: u32, committed: u64, oldest: u64) -> String {
-        let (group, topic) = (&self.group, &self.topic);
-        format!(
-            "group {group} stands at {committed} in partition {partition} of {topic}, whose oldest kept record is {oldest}: \
-             the records between are lost to it; restore the store from a backup, or move the group on by hand"
-        )
-    }
-
-    /// Which partition is read where nothing is kept any more.
-    pub(super) fn what_is_not_kept(&self) -> String {
-        let partitions = self.partitions();
-        let oldest = self.log.shared.oldest(&self.topic, &partitions);
-        let found = oldest.ok().and_then(|oldest| {
-            partitions.iter().zip(oldest).find_map(|(partition, oldest)| {
-                let fetched = self.buffers.get(partition)?.fetched;
-                (fetched < oldest).then(|| self.not_kept(*partition, fetched, oldest))
-            })
-        });
-        let unsure = || format!("the records to be read next in one of {partitions:?} of {} are not kept", self.topic);
-        found.unwrap_or_else(unsure)
+        tracing::debug!(group, topic, ?waiting, "partitions cannot begin yet");
+        if let Some(waited) = self.waits_for_starts.lasts(now) {
+            tracing::warn!(group, topic, ?waiting, ?waited, "partitions of ours cannot begin, and are tried again");
+        }
     }
 }

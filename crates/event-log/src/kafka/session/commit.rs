@@ -1,8 +1,13 @@
 //! A batch's outputs and positions as one transaction.
+//!
+//! How long it takes at most, whatever the brokers do: `commit_timeout_ms` and one call more (five seconds), and the same
+//! again to undo it. What is not clear by then ends the session.
 
 use super::{
     super::{client::slice, lock, message, said, topics::TopicError},
-    KafkaSession, has, is_retriable, list, number, place,
+    CALL_MAX, KafkaSession, has, is_retriable, list, number, place,
+    positions::{self, Refused},
+    waits::Wait,
 };
 use crate::{Batch, CommitError, Output, Outputs};
 use rdkafka::{
@@ -12,10 +17,8 @@ use rdkafka::{
 };
 use std::time::{Duration, Instant};
 
-/// One call of a commit blocks at most so long, then it is called again.
-const CALL_MAX: Duration = Duration::from_secs(5);
-/// How long the full queue is given to empty before the next attempt.
-const QUEUE_WAIT: Duration = Duration::from_millis(20);
+/// How often the producer is asked whether it is through.
+const DELIVERY_LOOK: Duration = Duration::from_micros(500);
 
 /// What becomes of a transaction that did not go through.
 enum Failed {
@@ -36,19 +39,33 @@ impl KafkaSession {
         let Some(metadata) = self.metadata.take() else {
             return Err(CommitError::Aborted("the batch was rewound".to_owned()));
         };
-        let deadline = Instant::now() + Duration::from_millis(self.log.shared.config.commit_timeout_ms);
-        match self.transaction(batch, outputs, &places, &metadata, deadline) {
-            Ok(()) => {
-                for (_, partition, next) in batch.next_offsets() {
-                    if let Some(buffer) = self.buffers.get_mut(&partition) {
-                        buffer.start = next.offset();
-                    }
-                }
-                Ok(())
-            }
+        let next: Vec<(u32, u64)> =
+            batch.next_offsets().into_iter().map(|(_, partition, next)| (partition, next.offset())).collect();
+        self.in_transaction(&next, outputs, &places, metadata)?;
+        let look_at = self.pace.again();
+        for (partition, next) in next {
+            self.buffers.get_mut(partition).into_iter().for_each(|buffer| buffer.commit(next, look_at));
+        }
+        Ok(())
+    }
+
+    /// Outputs, each at its place, and the group's next positions as one transaction.
+    pub(super) fn in_transaction(
+        &mut self,
+        next: &[(u32, u64)],
+        outputs: &Outputs,
+        places: &[u32],
+        metadata: ConsumerGroupMetadata,
+    ) -> Result<(), CommitError> {
+        match self.transaction(next, outputs, places, metadata) {
+            Ok(()) => Ok(()),
             Err(Failed::Undo(why)) => Err(self.undo(why)),
             Err(Failed::ForGood(why)) => Err(self.fatal(why)),
         }
+    }
+
+    fn commit_deadline(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.log.shared.config.commit_timeout_ms)
     }
 
     fn fatal(&mut self, why: String) -> CommitError {
@@ -112,12 +129,12 @@ impl KafkaSession {
 
     fn transaction(
         &self,
-        batch: &Batch,
+        next: &[(u32, u64)],
         outputs: &Outputs,
         places: &[u32],
-        metadata: &ConsumerGroupMetadata,
-        deadline: Instant,
+        metadata: ConsumerGroupMetadata,
     ) -> Result<(), Failed> {
+        let deadline = self.commit_deadline();
         *lock(&self.failed) = None;
         self.producer.begin_transaction().map_err(|error| sort(&error))?;
         for (output, partition) in outputs.records().zip(places) {
@@ -126,7 +143,7 @@ impl KafkaSession {
         if self.consumer.assignment_lost() {
             return Err(Failed::Undo("the group gave our partitions to others".to_owned()));
         }
-        self.send_offsets(batch, metadata, deadline)?;
+        self.send_positions(next, metadata, deadline)?;
         self.end_transaction(deadline)
     }
 
@@ -145,35 +162,55 @@ impl KafkaSession {
             match self.producer.send(native) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) if Instant::now() < deadline => {
-                    // Running out of time here is what is expected: the queue has moved on.
-                    let _ = self.producer.flush(QUEUE_WAIT);
+                    std::thread::sleep(DELIVERY_LOOK);
                 }
                 Err((error, _)) => return Err(Failed::Undo(self.why(&error))),
             }
         }
     }
 
-    fn send_offsets(&self, batch: &Batch, metadata: &ConsumerGroupMetadata, deadline: Instant) -> Result<(), Failed> {
-        let next = batch.next_offsets().into_iter().map(|(_, partition, next)| (partition, place(next.offset())));
-        let offsets = list(&self.topic, next).map_err(|error| Failed::Undo(said(&error)))?;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.producer.send_offsets_to_transaction(&offsets, metadata, slice(left, CALL_MAX)) {
-                Ok(()) => return Ok(()),
-                Err(error) if is_retriable(&error) && !left.is_zero() => {}
-                Err(error) if is_retriable(&error) => return Err(Failed::Undo(self.why(&error))),
-                Err(error) => return Err(sort_with(&error, self.why(&error))),
-            }
+    fn send_positions(
+        &self,
+        next: &[(u32, u64)],
+        metadata: ConsumerGroupMetadata,
+        deadline: Instant,
+    ) -> Result<(), Failed> {
+        let positions = list(&self.topic, next.iter().map(|(partition, next)| (*partition, place(*next))));
+        let positions = positions.map_err(|error| Failed::Undo(said(&error)))?;
+        match positions::send(&self.producer, positions, metadata, deadline) {
+            Ok(()) => Ok(()),
+            Err(Refused::NotCalled(why)) => Err(Failed::Undo(why)),
+            Err(Refused::Said(error)) if is_retriable(&error) => Err(Failed::Undo(self.why(&error))),
+            Err(Refused::Said(error)) => Err(sort_with(&error, self.why(&error))),
+            Err(Refused::GivenUp) => Err(Failed::ForGood("no broker took the group's positions in time".to_owned())),
+        }
+    }
+
+    /// Until every output is delivered, at most so long. The library's own flush, which every commit begins with, sleeps a
+    /// tenth of a second where anything is still under way: the reports that it waits for go to the producer's own thread.
+    fn await_deliveries(&self, most: Duration) {
+        let until = Instant::now() + most;
+        while self.producer.in_flight_count() > 0 && Instant::now() < until {
+            std::thread::sleep(DELIVERY_LOOK);
         }
     }
 
     /// Until the broker answered, the same commit is tried again: after it was asked once, undoing it would guess.
     fn end_transaction(&self, deadline: Instant) -> Result<(), Failed> {
+        let mut wait = Wait::default();
         let mut was_asked = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            // Counted from the first attempt on.
+            let waited = wait.lasts(Instant::now());
+            self.await_deliveries(slice(left, CALL_MAX));
             match self.producer.commit_transaction(slice(left, CALL_MAX)) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if let Some(waited) = wait.ends(Instant::now()) {
+                        tracing::info!(group = self.group, ?waited, "the commit was answered");
+                    }
+                    return Ok(());
+                }
                 // The outputs are not all delivered: the broker was not asked yet.
                 Err(error @ KafkaError::Flush(_)) => {
                     if left.is_zero() && !was_asked {
@@ -185,6 +222,9 @@ impl KafkaSession {
                 Err(error) if was_asked => return Err(Failed::ForGood(self.why(&error))),
                 Err(error) => return Err(sort_with(&error, self.why(&error))),
             }
+            if let Some(waited) = waited {
+                tracing::warn!(group = self.group, ?waited, "a commit is not answered, and is tried again");
+            }
             if left.is_zero() {
                 return Err(Failed::ForGood("no broker told in time whether the commit happened".to_owned()));
             }
@@ -192,7 +232,7 @@ impl KafkaSession {
     }
 
     fn undo(&mut self, why: String) -> CommitError {
-        let deadline = Instant::now() + Duration::from_millis(self.log.shared.config.commit_timeout_ms);
+        let deadline = self.commit_deadline();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.producer.abort_transaction(slice(left, CALL_MAX)) {

@@ -11,28 +11,43 @@
 //!    replaced meanwhile is fenced by it: the broker refuses the positions, and the transaction aborts.
 //! 4. A new partition begins at its committed position, told explicitly. Only a partition in which the group never
 //!    committed begins at the oldest kept record; a position that is no longer kept is an error, never moved in silence.
+//!    Each begins as soon as somebody tells where; one that waits, say for a leader, holds up no other.
+//! 5. Where nothing is left to read, the group is moved past the last transaction's marker, to the end: see `drained`.
+//! 6. A commit takes at most twice `commit_timeout_ms` and ten seconds, whatever the brokers do: see `commit`.
 //!
 //! Members are static (KIP-345): a restart within the session timeout moves no partition. Partitions move cooperatively
 //! (KIP-429): a member that comes or goes takes nothing from those who stay, so that their caches live on. The price is
 //! that a change takes two rounds, each of which may abort a batch that was in work.
 
 mod assign;
+mod buffers;
 mod commit;
 mod context;
+mod drained;
+mod lag;
+mod member;
+mod positions;
+mod starts;
+mod waits;
+
+pub use member::{JoinError, Member};
 
 use super::{
     KafkaLog, OpenError,
     client::{self, slice},
     lock, message,
-    reader::{Ended, Piece, Reader},
+    reader::{Ended, Piece},
     said,
     topics::{list, number, place},
 };
 use crate::{
     Batch, CommitError, Consumed, Limits, Outputs, Polled, Session, SessionError,
-    gather::{Cursor, Room, gather, size_of_record},
+    gather::{Cursor, gather},
 };
-use context::{Deliveries, Listener, Told};
+use buffers::Buffers;
+use context::{Change, Deliveries, Listener, Told};
+use drained::Pace;
+use member::check_name;
 use rdkafka::{
     Message, Offset,
     config::FromClientConfigAndContext,
@@ -46,44 +61,13 @@ use std::{
     sync::{Arc, Mutex, atomic::Ordering},
     time::{Duration, Instant},
 };
+use waits::Wait;
 
 /// One call into librdkafka blocks at most so long, so that a shutdown is noticed.
 const SLICE: Duration = Duration::from_secs(1);
+/// One call of a commit blocks at most so long, then it is called again.
+const CALL_MAX: Duration = Duration::from_secs(5);
 const POLL_MAX: Duration = Duration::from_millis(100);
-const NAME_BYTES_MAX: usize = 200;
-
-/// Who a member is, over restarts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// The instance's name: stable over its restarts, unique among those that live.
-    pub instance: String,
-    /// Which of the instance's workers for this group.
-    pub worker: u32,
-}
-
-/// Why there is no session.
-#[derive(Debug, thiserror::Error)]
-pub enum JoinError {
-    /// A name cannot be used.
-    #[error("{what} {name:?}: use 1 to 200 letters, digits, dots, dashes and underscores")]
-    Name {
-        /// Of what.
-        what: &'static str,
-        /// The name.
-        name: String,
-    },
-    /// A client cannot be made.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-}
-
-fn check_name(what: &'static str, name: &str) -> Result<(), JoinError> {
-    let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_sound) {
-        return Ok(());
-    }
-    Err(JoinError::Name { what, name: name.to_owned() })
-}
 
 /// How far the session got with joining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,22 +76,6 @@ enum Joined {
     No,
     /// The group is joined in the background; assignments come with the polls.
     Yes,
-}
-
-/// What was fetched of one partition and not handed out.
-#[derive(Debug, Default)]
-struct Buffer {
-    records: VecDeque<Consumed>,
-    /// The offset after the newest fetched.
-    fetched: u64,
-    /// Where a rewind goes: the committed position, or the oldest kept record where there is none.
-    start: u64,
-    /// The end when it was last heard of.
-    end: u64,
-    /// Going back, and nothing came since: what is told of the partition is from before.
-    is_behind: bool,
-    /// There are records, and none came yet since the partition was taken or rewound.
-    is_awaited: bool,
 }
 
 /// A member of a group. Its calls block: it belongs on a thread of its own. Dropped, it stops; being a static member, its
@@ -125,13 +93,18 @@ pub struct KafkaSession {
     /// Begin at the oldest kept record where the committed position is no longer kept.
     from_oldest: bool,
     cursors: Vec<Cursor>,
-    buffers: BTreeMap<u32, Buffer>,
-    n_buffered: usize,
-    bytes_buffered: usize,
+    buffers: Buffers,
+    /// Partitions that were given to us and cannot begin yet; since when the group's position lies beyond the end.
+    unbegun: BTreeMap<u32, Option<Instant>>,
+    /// When was asked last where they begin.
+    starts_asked: Option<Instant>,
+    /// When was asked last where the partitions end.
+    ends_asked: Option<Instant>,
+    pace: Pace,
+    waits_to_join: Wait,
+    waits_for_starts: Wait,
     /// Answered changes that no poll told yet.
     untold: VecDeque<Polled>,
-    /// Since when a change could not be answered.
-    unanswered_since: Option<Instant>,
     /// Raised by every change of assignment.
     generation: u64,
     /// As it was right after the last poll of the batch that is out.
@@ -140,7 +113,6 @@ pub struct KafkaSession {
     is_paused: bool,
     /// Nothing works any more, and why.
     ended: Option<String>,
-    reader: Option<Reader>,
 }
 
 impl std::fmt::Debug for KafkaSession {
@@ -150,6 +122,7 @@ impl std::fmt::Debug for KafkaSession {
             .field("topic", &self.topic)
             .field("joined", &self.joined)
             .field("cursors", &self.cursors)
+            .field("unbegun", &self.unbegun.keys())
             .field("generation", &self.generation)
             .field("changes", &*lock(&self.told.changes))
             .field("ended", &self.ended)
@@ -165,14 +138,13 @@ impl KafkaLog {
         check_name("topic", topic)?;
         check_name("instance", &member.instance)?;
         let (config, common) = (&self.shared.config, &self.shared.common);
-        let Member { instance, worker } = member;
         let topic: Arc<str> = topic.into();
         let (told, failed) = (Told::new(), Arc::new(Mutex::new(None)));
         let listener = Listener { common: common.clone(), topic: Arc::clone(&topic), told: Arc::clone(&told) };
-        let native = client::member(config, group, &format!("{instance}-{worker}"))?;
+        let native = client::member(config, group, &member.instance_id())?;
         let consumer = BaseConsumer::from_config_and_context(&native, listener).map_err(OpenError::from)?;
         let deliveries = Deliveries { common: common.clone(), failed: Arc::clone(&failed) };
-        let native = client::transactional(config, &format!("{group}-{instance}-{worker}"))?;
+        let native = client::transactional(config, &member.transactional_id(group))?;
         let producer = ThreadedProducer::from_config_and_context(&native, deliveries).map_err(OpenError::from)?;
         Ok(KafkaSession {
             log: self.clone(),
@@ -185,17 +157,19 @@ impl KafkaLog {
             joined: Joined::No,
             from_oldest: false,
             cursors: Vec::new(),
-            buffers: BTreeMap::new(),
-            n_buffered: 0,
-            bytes_buffered: 0,
+            buffers: Buffers::default(),
+            unbegun: BTreeMap::new(),
+            starts_asked: None,
+            ends_asked: None,
+            pace: Pace::default(),
+            waits_to_join: Wait::default(),
+            waits_for_starts: Wait::default(),
             untold: VecDeque::new(),
-            unanswered_since: None,
             generation: 0,
             metadata: None,
             turn: 0,
             is_paused: false,
             ended: None,
-            reader: None,
         })
     }
 }
@@ -224,7 +198,7 @@ impl KafkaSession {
 
     /// Records that were fetched and not handed out.
     pub fn n_buffered(&self) -> usize {
-        self.n_buffered
+        self.buffers.n_records()
     }
 
     fn alive(&self) -> Result<(), SessionError> {
@@ -244,7 +218,11 @@ impl KafkaSession {
         match self.producer.init_transactions(wait.clamp(POLL_MAX, SLICE)) {
             Ok(()) => {}
             Err(error) if is_retriable(&error) => {
-                tracing::debug!(group = self.group, error = said(&error), "not joined yet");
+                let (group, error) = (&self.group, said(&error));
+                tracing::debug!(group, error, "not joined yet");
+                if let Some(waited) = self.waits_to_join.lasts(Instant::now()) {
+                    tracing::warn!(group, error, ?waited, "the group cannot be joined, and is tried again");
+                }
                 return Ok(false);
             }
             Err(error) => return Err(self.end(format!("transactions cannot begin: {}", said(&error)))),
@@ -254,6 +232,9 @@ impl KafkaSession {
             return Err(self.end(said(&error)));
         }
         self.joined = Joined::Yes;
+        if let Some(waited) = self.waits_to_join.ends(Instant::now()) {
+            tracing::info!(group = self.group, ?waited, "the group could be joined");
+        }
         Ok(true)
     }
 
@@ -265,26 +246,11 @@ impl KafkaSession {
             Some(Err(error)) => Err(error),
         };
         match taken {
-            Ok(Some(consumed)) => self.buffer(consumed),
+            Ok(Some(consumed)) => self.buffers.push(consumed),
             Ok(None) => {}
             Err(error) => self.listen(&error)?,
         }
         Ok(true)
-    }
-
-    fn buffer(&mut self, consumed: Consumed) {
-        let Some(buffer) = self.buffers.get_mut(&consumed.position.partition) else { return };
-        let offset = consumed.position.offset;
-        if offset < buffer.fetched {
-            return;
-        }
-        buffer.fetched = offset + 1;
-        buffer.is_behind = false;
-        buffer.is_awaited = false;
-        buffer.end = buffer.end.max(buffer.fetched);
-        self.n_buffered += 1;
-        self.bytes_buffered += size_of_record(&consumed);
-        buffer.records.push_back(consumed);
     }
 
     fn listen(&mut self, error: &KafkaError) -> Result<(), SessionError> {
@@ -319,7 +285,7 @@ impl KafkaSession {
     fn fill(&mut self, limits: &Limits) -> Result<(), SessionError> {
         let records_max = limits.records_max.max(1).saturating_mul(2).max(256);
         let bytes_max = limits.bytes_max.saturating_mul(2).max(1 << 16);
-        while self.n_buffered < records_max && self.bytes_buffered < bytes_max {
+        while self.buffers.n_records() < records_max && self.buffers.n_bytes() < bytes_max {
             if !self.take(Duration::ZERO)? {
                 break;
             }
@@ -328,34 +294,12 @@ impl KafkaSession {
     }
 
     fn is_full(&self, limits: &Limits) -> bool {
-        self.n_buffered >= limits.records_max.max(1) || self.bytes_buffered >= limits.bytes_max
-    }
-
-    /// Whether a batch had better wait a moment although it could be full: partitions that begin at the same time are not
-    /// fetched at the same time, and the first to come must not be all there is.
-    fn is_lopsided(&self) -> bool {
-        self.buffers.values().any(|buffer| buffer.is_awaited)
+        self.buffers.n_records() >= limits.records_max.max(1) || self.buffers.n_bytes() >= limits.bytes_max
     }
 
     fn hand_out(&mut self, limits: &Limits) -> Result<Vec<Consumed>, SessionError> {
-        let Self { cursors, buffers, turn, n_buffered, bytes_buffered, .. } = self;
-        gather(cursors, turn, limits, |cursor, room| {
-            let Some(buffer) = buffers.get_mut(&cursor.partition) else { return Ok(Vec::new()) };
-            let records = from_buffer(&mut buffer.records, room);
-            if let Some(last) = records.last() {
-                cursor.next = last.position.offset + 1;
-            }
-            *n_buffered -= records.len();
-            *bytes_buffered -= records.iter().map(size_of_record).sum::<usize>();
-            Ok(records)
-        })
-    }
-
-    fn drop_buffers(&mut self) {
-        for buffer in self.buffers.values_mut() {
-            buffer.records.clear();
-        }
-        (self.n_buffered, self.bytes_buffered) = (0, 0);
+        let Self { cursors, buffers, turn, .. } = self;
+        gather(cursors, turn, limits, |cursor, room| Ok(buffers.pop(cursor, room)))
     }
 
     fn set_paused(&mut self, is_paused: bool) -> Result<(), SessionError> {
@@ -370,6 +314,25 @@ impl KafkaSession {
         }
         self.is_paused = is_paused;
         Ok(())
+    }
+
+    /// Reads what is committed at these offsets of a partition of ours, by a client of its own: polls go on where they were.
+    fn read_piece(
+        &self,
+        partition: u32,
+        (from, to): (u64, u64),
+        records_max: usize,
+        wait: Duration,
+    ) -> Result<(Vec<Consumed>, Ended), String> {
+        let shared = &self.log.shared;
+        let topic = Arc::clone(&self.topic);
+        let piece = Piece { topic, partition, from, to, records_max, bytes_max: usize::MAX };
+        let mut reader = shared.readers.take(shared).map_err(|error| error.to_string())?;
+        reader.afresh();
+        // A reader that failed is not used again.
+        let read = reader.read(&piece, self.log.epoch(), Instant::now() + wait)?;
+        shared.readers.put(reader);
+        Ok(read)
     }
 
     /// A batch, with the group's metadata as it is right now. `None` where the assignment was lost meanwhile.
@@ -392,21 +355,6 @@ fn read(native: &BorrowedMessage<'_>, topic: &Arc<str>, epoch: u16) -> Option<Co
     message::consumed(native, topic, epoch)
 }
 
-fn from_buffer(buffer: &mut VecDeque<Consumed>, room: Room) -> Vec<Consumed> {
-    let mut records = Vec::new();
-    let mut bytes = 0usize;
-    while records.len() < room.records {
-        let Some(size) = buffer.front().map(size_of_record) else { break };
-        let is_first = room.first && records.is_empty();
-        if !is_first && bytes + size > room.bytes {
-            break;
-        }
-        bytes += size;
-        records.extend(buffer.pop_front());
-    }
-    records
-}
-
 impl Session for KafkaSession {
     fn poll(&mut self, limits: &Limits) -> Result<Polled, SessionError> {
         self.alive()?;
@@ -418,6 +366,7 @@ impl Session for KafkaSession {
             return Ok(Polled::Nothing);
         }
         self.set_paused(false)?;
+        self.commit_drained()?;
         let batch_wait = Duration::from_millis(self.log.shared.config.batch_wait_ms);
         let mut first_at = None;
         loop {
@@ -426,13 +375,16 @@ impl Session for KafkaSession {
             if let Some(told) = self.untold.pop_front() {
                 return Ok(told);
             }
-            let left = if self.n_buffered == 0 {
+            let left = if self.buffers.n_records() == 0 {
                 limits.wait.saturating_sub(began.elapsed())
             } else {
                 batch_wait.saturating_sub(first_at.get_or_insert_with(Instant::now).elapsed())
             };
-            if self.n_buffered > 0 && (left.is_zero() || (self.is_full(limits) && !self.is_lopsided())) {
-                self.buffers.values_mut().for_each(|buffer| buffer.is_awaited = false);
+            // A batch had better wait a moment although it could be full: partitions that begin at the same time are not
+            // fetched at the same time, and the first to come must not be all there is.
+            let is_ready = left.is_zero() || (self.is_full(limits) && !self.buffers.are_awaited());
+            if self.buffers.n_records() > 0 && is_ready {
+                self.buffers.all_mut().for_each(|buffer| buffer.is_awaited = false);
                 if let Some(batch) = self.batch(limits)? {
                     return Ok(Polled::Batch(batch));
                 }
@@ -455,19 +407,16 @@ impl Session for KafkaSession {
 
     fn rewind(&mut self) -> Result<(), SessionError> {
         self.alive()?;
-        self.drop_buffers();
+        self.buffers.drop_records();
+        self.look_later();
         self.metadata = None;
         // They speak of places that are ahead now.
         lock(&self.told.seen).clear();
         let mut moved = Vec::new();
         for cursor in &mut self.cursors {
-            let Some(buffer) = self.buffers.get_mut(&cursor.partition) else { continue };
+            let Some(buffer) = self.buffers.get_mut(cursor.partition) else { continue };
             cursor.next = buffer.start;
-            // What was never fetched from stands where it was told to begin.
-            if buffer.fetched != buffer.start {
-                buffer.fetched = buffer.start;
-                buffer.is_behind = true;
-                buffer.is_awaited = true;
+            if buffer.rewind() {
                 moved.push((cursor.partition, place(buffer.start)));
             }
         }
@@ -480,6 +429,13 @@ impl Session for KafkaSession {
         sought.map_err(|error| self.end(format!("cannot go back to the committed positions: {}", said(&error))))
     }
 
+    fn look(&mut self) -> Result<Option<Polled>, SessionError> {
+        if self.untold.is_empty() {
+            self.idle(Duration::ZERO)?;
+        }
+        Ok(self.untold.pop_front())
+    }
+
     fn idle(&mut self, wait: Duration) -> Result<(), SessionError> {
         self.alive()?;
         let until = Instant::now() + wait;
@@ -488,6 +444,7 @@ impl Session for KafkaSession {
             return Ok(());
         }
         self.set_paused(true)?;
+        self.ask_ends();
         loop {
             self.answer_changes()?;
             let left = until.saturating_duration_since(Instant::now());
@@ -500,7 +457,7 @@ impl Session for KafkaSession {
 
     fn read_back(&mut self, topic: &str, partition: u32, from: u64, to: u64) -> Result<Vec<Consumed>, SessionError> {
         self.alive()?;
-        let ours = self.buffers.get(&partition).filter(|_| topic == &*self.topic);
+        let ours = self.buffers.get(partition).filter(|_| topic == &*self.topic);
         let Some(start) = ours.map(|buffer| buffer.start) else {
             return Err(SessionError(format!("partition {partition} of {topic} does not belong to this session")));
         };
@@ -512,36 +469,14 @@ impl Session for KafkaSession {
         if from >= to {
             return Ok(Vec::new());
         }
-        let topic = Arc::clone(&self.topic);
-        let piece = Piece { topic, partition, from, to, records_max: usize::MAX, bytes_max: usize::MAX };
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => Reader::new(shared).map_err(|error| failed(error.to_string()))?,
-        };
-        let deadline = Instant::now() + shared.config.request_timeout();
-        let read = reader.read(&piece, self.log.epoch(), deadline);
-        match read.map_err(failed)? {
-            (records, Ended::AtEnd) => {
-                self.reader = Some(reader);
-                Ok(records)
-            }
+        match self.read_piece(partition, (from, to), usize::MAX, shared.config.request_timeout()).map_err(failed)? {
+            (records, Ended::AtEnd) => Ok(records),
             (_, Ended::Full | Ended::Late) => Err(failed("no broker brought the records in time".to_owned())),
         }
     }
 
     fn lag(&self) -> Option<u64> {
-        let seen = lock(&self.told.seen);
-        let behind = |cursor: &Cursor| {
-            let buffer = self.buffers.get(&cursor.partition)?;
-            let seen = seen.get(&cursor.partition);
-            // At the very end nothing but markers may be left, which are no records.
-            let is_drained = seen.is_some_and(|seen| seen.is_drained && seen.end >= buffer.end);
-            if is_drained && buffer.records.is_empty() && !buffer.is_behind {
-                return Some(0);
-            }
-            Some(seen.map_or(buffer.end, |seen| seen.end.max(buffer.end)).saturating_sub(cursor.next))
-        };
-        self.cursors.iter().map(behind).sum()
+        self.records_behind()
     }
 }
 
@@ -549,6 +484,10 @@ impl Drop for KafkaSession {
     fn drop(&mut self) {
         // Leaving asks for changes of its own, and would wait for ever for an answer to them.
         self.told.is_closing.store(true, Ordering::Release);
+        // librdkafka takes back all that it gave, and only what it was told is begun.
+        if !self.unbegun.is_empty() {
+            self.acknowledge(&Change::Assign(self.unbegun.keys().copied().collect()));
+        }
         let changes: Vec<_> = lock(&self.told.changes).drain(..).collect();
         for change in changes {
             self.acknowledge(&change);
@@ -559,17 +498,4 @@ impl Drop for KafkaSession {
 /// Whether this is one of our partitions.
 fn has(cursors: &[Cursor], partition: u32) -> bool {
     cursors.iter().any(|cursor| cursor.partition == partition)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_checked() {
-        assert!(check_name("group", "normalizer-1.a_B").is_ok());
-        for name in ["", "a b", "a/b", &"x".repeat(201)] {
-            assert!(matches!(check_name("group", name), Err(JoinError::Name { .. })), "{name}");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use crate::{config::Config, engine::Engine, serve};
 use anyhow::{Context as _, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{Decision, Delta};
-use event_log::{Append, Record};
+use event_log::{Append, Record, partition::partition_of};
 use futures_util::future::try_join_all;
 use schemas::{encode, topics, wire::StateRecord};
 use service::{Clock as _, SystemClock};
@@ -112,9 +112,16 @@ pub(crate) async fn is_whole(store: &dyn Store) -> anyhow::Result<()> {
 
 /// State first: who reads it later than the store's rows were written finds all of them.
 async fn put(log: &dyn Append, store: &dyn Store, chunk: Vec<Known>) -> anyhow::Result<u64> {
-    let records = chunk.iter().map(state).collect::<anyhow::Result<Vec<_>>>()?.concat();
+    let partitions = log.partitions(topics::STATE)?;
+    let mut records = Vec::new();
+    for known in &chunk {
+        // As the suppressor puts them: by recipient, in the partition of its events and deltas.
+        let partition = partition_of(known.key.to_log_key().as_bytes(), partitions);
+        records.extend(state(known)?.into_iter().map(|record| (partition, record)));
+    }
     let n_records = records.len() as u64;
-    try_join_all(records.into_iter().map(|record| log.append(topics::STATE, None, record))).await?;
+    let append = |(partition, record)| log.append(topics::STATE, Some(partition), record);
+    try_join_all(records.into_iter().map(append)).await?;
     let writes = chunk.into_iter().map(write).collect::<anyhow::Result<Vec<_>>>()?;
     store.apply(writes, &[]).await?;
     Ok(n_records)

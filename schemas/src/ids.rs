@@ -5,7 +5,8 @@
 //! not, and no id can mean two schemas. Once a registry is in use, records are written with its ids only.
 //!
 //! An id of a registry that is not ours was written by an older or newer build. [`ready`] asks the registry for it,
-//! outside of [`decode`](crate::decode), which never waits.
+//! outside of [`decode`](crate::decode), which never waits. Where no registry is configured such a record waits too: other
+//! processes of the same cluster have one, and this one was forgotten.
 
 use crate::{
     codec::{self, Codec, DecodeError, EncodeError, Wire},
@@ -32,6 +33,12 @@ pub const LEARNT_MAX: usize = 1_000;
 const REFUSED_MAX: usize = 1_000;
 /// Most ids looked up for one batch; what is over is found at the next try.
 const LOOKED_UP_MAX: usize = 20;
+
+/// The ids that a registry may give: its clients hold them as positive 32-bit integers.
+const REGISTRY_FIRST: u32 = 1;
+const REGISTRY_LAST: u32 = 0x7fff_ffff;
+const UNCONFIGURED: &str = "a registry gave this id, and no registry is configured here: set url in [registry] as the \
+                            instances have it that wrote this";
 
 const EMBEDDED: u32 = 0x5155_0000;
 const EMBEDDED_MASK: u32 = 0xffff_0000;
@@ -291,11 +298,10 @@ impl Ids {
         }
         let other = |other: String| DecodeError::OtherSchema { found: id, other, what: codec.name };
         if !self.has_registry() {
-            // Before embedded ids had a range of their own they were the records' numbers.
-            return match u8::try_from(id) {
-                Ok(number) if number == codec.number => Ok(Found::Current),
-                _ => Err(other("not embedded in this build, and no registry is configured".to_owned())),
-            };
+            return Err(match id {
+                REGISTRY_FIRST..=REGISTRY_LAST => DecodeError::Unresolved { found: id, why: UNCONFIGURED.to_owned() },
+                _ => other("neither embedded nor one that a registry gives".to_owned()),
+            });
         }
         match held(&self.learnt).get(&id) {
             Some(Learnt::Current(number)) if *number == codec.number => return Ok(Found::Current),
@@ -312,11 +318,8 @@ impl Ids {
 
     /// Whether an id stands for this record.
     pub(crate) fn is_of(&self, codec: &Codec, id: u32) -> bool {
-        match self.find(codec, id) {
-            Ok(_) => true,
-            // A newer revision; that of another record would be another schema.
-            Err(error) => is_embedded(id) && error.is_unresolved(),
-        }
+        // An embedded revision that is not known here is a newer build's.
+        self.find(codec, id).is_ok() || (is_embedded(id) && number_of(id) == codec.number)
     }
 
     fn own(&self, codec: &Codec) -> u32 {
@@ -328,24 +331,37 @@ const fn is_embedded(id: u32) -> bool {
     id & EMBEDDED_MASK == EMBEDDED
 }
 
+/// The number of the record behind an embedded id.
+const fn number_of(id: u32) -> u8 {
+    let [_, _, number, _] = id.to_be_bytes();
+    number
+}
+
+/// Only a build of this project writes such an id: where it says nothing here, nothing is wrong with the record.
 fn find_embedded(codec: &Codec, id: u32) -> Result<Found<'_>, DecodeError> {
     let [_, _, number, revision] = id.to_be_bytes();
+    let newer = |what: String| {
+        let why = format!("{what} is of a newer build: upgrade this instance");
+        Err(DecodeError::Unresolved { found: id, why })
+    };
     if number != codec.number {
-        return Err(DecodeError::OtherSchema { found: id, other: name_of(number), what: codec.name });
+        return match known(number) {
+            Some(other) => Err(DecodeError::OtherSchema { found: id, other: other.full_name(), what: codec.name }),
+            None => newer(format!("record {number}")),
+        };
     }
     match usize::from(revision).checked_sub(1).and_then(|revision| codec.older(revision)) {
         Some(reader) => Ok(Found::Other(reader)),
-        // Only a build of this project writes such an id: nothing is wrong with the record.
-        None => {
-            let why = format!("revision {revision} of {} is of a newer build: upgrade this instance", codec.name);
-            Err(DecodeError::Unresolved { found: id, why })
-        }
+        None => newer(format!("revision {revision} of {}", codec.name)),
     }
 }
 
+fn known(number: u8) -> Option<&'static Codec> {
+    wire::codecs().into_iter().find(|codec| codec.number == number)
+}
+
 fn name_of(number: u8) -> String {
-    let codec = wire::codecs().into_iter().find(|codec| codec.number == number);
-    codec.map_or_else(|| "a record of a newer build".to_owned(), Codec::full_name)
+    known(number).map_or_else(|| "a record of a newer build".to_owned(), Codec::full_name)
 }
 
 fn read_schema(text: &str) -> Result<Learnt, apache_avro::Error> {

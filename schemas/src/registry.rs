@@ -178,7 +178,7 @@ pub enum RegistryError {
         /// The status.
         status: u16,
     },
-    /// 404.
+    /// 404 that says so, and not that there is no such path.
     #[error("{about}: the registry has none ({detail})")]
     Missing {
         /// Subject or id.
@@ -196,7 +196,7 @@ pub enum RegistryError {
     },
     /// Anything else.
     #[error(
-        "{about}: the registry answered {status} ({detail}). Does registry.url name the root of its API, as clients use it?"
+        "{about}: the registry answered {status} ({detail}). Check registry.url: it names the root of its API, as clients use it"
     )]
     Unexpected {
         /// Subject or id.
@@ -228,12 +228,18 @@ fn read(ask: &Ask, status: u16, body: &[u8]) -> Result<Value, RegistryError> {
         (200, Ok(document)) => Ok(document),
         (200, Err(error)) => Err(RegistryError::Unexpected { about, status, detail: error.to_string() }),
         (401 | 403, _) => Err(RegistryError::Denied { about, status }),
-        (404, _) => Err(RegistryError::Missing { about, detail }),
+        (404, Ok(document)) if is_of_nothing(&document) => Err(RegistryError::Missing { about, detail }),
         (409, _) => Err(RegistryError::Incompatible { about, detail }),
         (422, _) => Err(RegistryError::Invalid { about, detail }),
         (408 | 429 | 500..=599, _) => Err(RegistryError::Away { about, detail: format!("{status}: {detail}") }),
         (_, _) => Err(RegistryError::Unexpected { about, status, detail }),
     }
+}
+
+/// Whether an error says that there is no such subject, version or schema, or that a subject has no level of its own. Any
+/// other 404 comes from a wrong path or from what stands before the registry, and says nothing of what was asked.
+fn is_of_nothing(error: &Value) -> bool {
+    matches!(error["error_code"].as_u64(), Some(40401..=40403 | 40408))
 }
 
 fn unexpected(ask: &Ask, status: u16, detail: &str) -> RegistryError {

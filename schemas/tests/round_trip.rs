@@ -169,7 +169,8 @@ fn the_rest_survives_the_wire() {
 fn foreign_bytes_are_errors() {
     assert!(matches!(decode::<RawWebhook>(b""), Err(DecodeError::NotFramed)));
     assert!(matches!(decode::<RawWebhook>(&[1, 0, 0, 0, 1]), Err(DecodeError::NotFramed)));
-    assert!(matches!(decode::<RawWebhook>(&[0, 0, 0, 0, 9, 1]), Err(DecodeError::OtherSchema { found: 9, .. })));
+    assert!(matches!(decode::<RawWebhook>(&[0, 0, 0, 0, 0, 1]), Err(DecodeError::OtherSchema { found: 0, .. })));
+    assert!(matches!(decode::<RawWebhook>(&[0, 0, 0, 0, 9, 1]), Err(DecodeError::Unresolved { found: 9, .. })));
     let good = encode(&EventRecord::from(event())).unwrap();
     for cut in 5..good.len() {
         assert!(decode::<EventRecord>(&good[..cut]).is_err(), "cut at {cut}");

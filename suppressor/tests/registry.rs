@@ -1,51 +1,21 @@
 //! What other builds wrote: an absent registry is waited for, and only what the registry does not know is dead.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use event_log::{Batch, Consumed, Fate, Position, Record, Stage as _, StageError};
-use schemas::{
-    Ids,
-    codec::schema_id,
-    decode,
-    ids::{Away, Resolved, Resolver, Resolving},
-    topics,
-    wire::DeadLetter,
-};
+use schemas::{codec::schema_id, decode, topics, wire::DeadLetter};
 use std::sync::Arc;
 use suppressor::{Suppressor, stage::NoMetrics, store::memory::MemoryStore};
-
-/// A registry that knows two schemas, neither of them ours.
-#[derive(Debug)]
-struct Scripted;
-
-impl Resolver for Scripted {
-    fn resolve(&self, id: u32) -> Resolving {
-        let answer = match id {
-            AWAY => Err(Away("connection refused".into())),
-            OTHER => Ok(Resolved::Schema(r#"{"type":"record","name":"x.Other","fields":[]}"#.into())),
-            _ => Ok(Resolved::Refused("the registry has none".into())),
-        };
-        Box::pin(async move { answer })
-    }
-}
-
-const AWAY: u32 = 900;
-const OTHER: u32 = 901;
-const NOBODY: u32 = 902;
-
-/// This process writes with the ids of that registry: 1 to 7.
-fn use_registry() {
-    let numbers: Vec<(u8, u32)> = (1..).zip(1..=7).collect();
-    Ids::process().adopt(&numbers).unwrap();
-    Ids::process().install(Arc::new(Scripted));
-}
+use testkit::scripted_registry::{self, AWAY, NOBODY, OTHER};
 
 fn foreign(topic: &str, offset: u64, id: u32) -> Consumed {
-    let value = [&[0], &id.to_be_bytes()[..], &[2, 4]].concat();
     Consumed {
         topic: topic.into(),
         position: Position::from_number(offset, 0),
-        record: Record { key: Some("k".into()), value: Some(value.into()), headers: Vec::new(), timestamp_ms: 1 },
+        record: Record {
+            key: Some("k".into()),
+            value: Some(scripted_registry::value(id).into()),
+            headers: Vec::new(),
+            timestamp_ms: 1,
+        },
     }
 }
 
@@ -55,7 +25,7 @@ fn batch(records: Vec<Consumed>) -> Batch {
 
 #[tokio::test]
 async fn only_what_the_registry_does_not_know_is_dead() {
-    use_registry();
+    scripted_registry::install().unwrap();
     let mut stage = Suppressor::new(MemoryStore::default(), Arc::new(NoMetrics));
     let away = stage.process(&batch(vec![foreign(topics::EVENTS, 0, NOBODY), foreign(topics::EVENTS, 1, AWAY)])).await;
     assert!(matches!(&away, Err(StageError::Unavailable(why)) if why.contains("connection refused")), "{away:?}");

@@ -204,7 +204,8 @@ pub(crate) async fn identity_of(engine: &Cluster) -> Result<Identity, AppendErro
         .map_err(|error| AppendError::Unavailable(error.to_string()))??;
     let events = event_log::Append::partitions(&engine.log, topics::EVENTS)?;
     let partitions = BTreeMap::from([(topics::EVENTS.to_owned(), events)]);
-    Ok(Identity { epoch: engine.log.epoch(), cluster_id, partitions })
+    let registry = schemas::Ids::process().has_registry();
+    Ok(Identity { epoch: engine.log.epoch(), cluster_id, partitions, registry })
 }
 
 /// The gateway, its drain and its readiness. It starts while the log and the store are away.

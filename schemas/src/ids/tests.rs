@@ -59,14 +59,26 @@ fn embedded_ids_are_read_with_and_without_a_registry() {
     }
 }
 
+/// On a cluster where the others have a registry, a process that was forgotten must not bury what they wrote.
 #[test]
-fn small_ids_are_embedded_only_without_a_registry() {
+fn without_a_registry_what_one_numbered_waits_for_it() {
     let ids = ids();
-    let bytes = framed(3, &ids.encode(&policy()).unwrap()[5..]);
-    assert_eq!(ids.decode::<PolicyApplied>(&bytes).unwrap(), policy());
-    assert!(matches!(ids.decode::<DeltaRecord>(&bytes), Err(DecodeError::OtherSchema { found: 3, .. })));
+    let body = ids.encode(&policy()).unwrap()[5..].to_vec();
+    // 3 is also the number of this very record: the registry may have given it to another.
+    for id in [1, 3, 900, 0x7fff_ffff] {
+        let bytes = framed(id, &body);
+        for error in [ids.decode::<PolicyApplied>(&bytes).unwrap_err(), ids.decode::<DeltaRecord>(&bytes).unwrap_err()]
+        {
+            assert!(error.is_unresolved() && error.to_string().contains("set url in [registry]"), "{id}: {error}");
+        }
+        assert!(!ids.is_of(PolicyApplied::codec(), id), "{id}");
+    }
+    for id in [0, 0x8000_0000, u32::MAX] {
+        let never = ids.decode::<PolicyApplied>(&framed(id, &body)).unwrap_err();
+        assert!(matches!(never, DecodeError::OtherSchema { .. }), "{never}: no registry gives it");
+    }
     ids.adopt(&given(100)).unwrap();
-    assert!(ids.decode::<PolicyApplied>(&bytes).unwrap_err().is_unresolved());
+    assert!(ids.decode::<PolicyApplied>(&framed(3, &body)).unwrap_err().to_string().contains("not asked for it yet"));
 }
 
 #[test]
@@ -74,8 +86,11 @@ fn a_newer_build_s_embedded_id_waits() {
     let newer = framed(0x5155_0309, &[1]);
     assert!(ids().decode::<PolicyApplied>(&newer).unwrap_err().is_unresolved());
     assert!(ids().is_of(PolicyApplied::codec(), 0x5155_0309) && !ids().is_of(DeltaRecord::codec(), 0x5155_0309));
-    let other = framed(0x5155_0f01, &[1]);
-    assert!(matches!(ids().decode::<PolicyApplied>(&other), Err(DecodeError::OtherSchema { .. })));
+    let record = ids().decode::<PolicyApplied>(&framed(0x5155_0f01, &[1])).unwrap_err();
+    assert!(record.is_unresolved() && record.to_string().contains("record 15 is of a newer build"), "{record}");
+    assert!(!ids().is_of(PolicyApplied::codec(), 0x5155_0f01));
+    let other = ids().decode::<PolicyApplied>(&framed(0x5155_0409, &[1])).unwrap_err();
+    assert!(matches!(other, DecodeError::OtherSchema { .. }), "{other}");
     let never = framed(0x5155_0300, &[1]);
     assert!(ids().decode::<PolicyApplied>(&never).unwrap_err().is_unresolved());
 }

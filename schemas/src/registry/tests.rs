@@ -65,6 +65,7 @@ fn reads_answers() {
     let ask = Ask::check(&delta());
     assert_eq!(read_compatible(&ask, 200, br#"{"is_compatible":true}"#), Ok(()));
     assert_eq!(read_compatible(&ask, 404, br#"{"error_code":40402}"#), Ok(()));
+    assert!(read_compatible(&ask, 404, b"no such path").is_err());
     let refused = read_compatible(&ask, 200, br#"{"is_compatible":false,"messages":["no default","other"]}"#);
     assert!(refused.unwrap_err().to_string().contains("no default; other"));
 
@@ -73,6 +74,24 @@ fn reads_answers() {
     let of = |body: &[u8]| read_schema(&ask, 200, body).unwrap().unwrap_err();
     assert_eq!(of(br#"{"schemaType":"PROTOBUF","schema":"syntax"}"#), "PROTOBUF, not Avro");
     assert_eq!(of(br#"{"schema":"x","references":[{"name":"y"}]}"#), "a schema with references to others");
+}
+
+/// A wrong path and a proxy answer 404 too.
+#[test]
+fn only_a_registry_says_that_there_is_none() {
+    let check = |body: &[u8], is_missing: bool| {
+        let error = read_schema(&Ask::schema(3), 404, body).unwrap_err();
+        assert_eq!(matches!(error, RegistryError::Missing { .. }), is_missing, "{error}");
+        assert!(!error.is_transient() && (is_missing || error.to_string().contains("registry.url")), "{error}");
+    };
+    check(br#"{"error_code":40401,"message":"Subject not found"}"#, true);
+    check(br#"{"error_code":40402,"message":"Version not found"}"#, true);
+    check(br#"{"error_code":40403,"message":"Schema not found"}"#, true);
+    check(br#"{"error_code":404,"message":"HTTP 404 Not Found"}"#, false);
+    check(br#"{"message":"no such path"}"#, false);
+    check(br#"{"error_code":"40403"}"#, false);
+    check(b"<html>nginx</html>", false);
+    check(b"", false);
 }
 
 #[test]
@@ -86,7 +105,7 @@ fn errors_say_what_to_do() {
     };
     check(401, false, "registry.basic_auth");
     check(403, false, "registry.basic_auth");
-    check(404, false, "because");
+    check(404, false, "registry.url");
     check(409, false, "mend the schema");
     check(422, false, "because");
     check(429, true, "because");

@@ -18,6 +18,9 @@ pub struct Identity {
     pub cluster_id: String,
     /// Partitions of each topic whose positions the store knows.
     pub partitions: BTreeMap<String, u32>,
+    /// Whether records are written with a schema registry's ids. Once they were, they lie in log and store.
+    #[serde(default)]
+    pub registry: bool,
 }
 
 /// Why a store and a log do not belong together.
@@ -64,6 +67,12 @@ pub enum IdentityError {
         /// The log's.
         found: u32,
     },
+    /// Written with a registry, and here is none.
+    #[error(
+        "log and store hold records with the ids of a schema registry, and no registry is configured here: set url in \
+         [registry] as it was before"
+    )]
+    NoRegistry,
     /// The store cannot tell.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -89,6 +98,10 @@ pub async fn claim(store: &dyn Store, found: &Identity) -> Result<(), IdentityEr
 /// What to record, if anything.
 fn reconcile(known: Option<&Identity>, found: &Identity) -> Result<Option<Identity>, IdentityError> {
     let Some(known) = known else { return Ok(Some(found.clone())) };
+    // Under a new epoch too: the store keeps what it has.
+    if known.registry && !found.registry {
+        return Err(IdentityError::NoRegistry);
+    }
     if found.epoch < known.epoch {
         return Err(IdentityError::Older { known: known.epoch, found: found.epoch });
     }
@@ -100,7 +113,7 @@ fn reconcile(known: Option<&Identity>, found: &Identity) -> Result<Option<Identi
         let (known, found) = (known.cluster_id.clone(), found.cluster_id.clone());
         return Err(IdentityError::OtherCluster { epoch, known, found });
     }
-    let mut next = known.clone();
+    let mut next = Identity { registry: found.registry, ..known.clone() };
     for (topic, found) in &found.partitions {
         match next.partitions.insert(topic.clone(), *found) {
             Some(known) if known != *found => {
@@ -119,7 +132,7 @@ mod tests {
 
     fn log(epoch: u16, cluster: &str, partitions: &[(&str, u32)]) -> Identity {
         let partitions = partitions.iter().map(|(topic, n)| ((*topic).to_owned(), *n)).collect();
-        Identity { epoch, cluster_id: cluster.to_owned(), partitions }
+        Identity { epoch, cluster_id: cluster.to_owned(), partitions, registry: false }
     }
 
     async fn check(known: &Identity, found: &Identity, error: Option<&str>, after: &Identity) {
@@ -150,6 +163,20 @@ mod tests {
         check(&known, &wider, None, &wider).await;
         // A topic that was not asked about this time stays known.
         check(&wider, &known, None, &wider).await;
+    }
+
+    #[tokio::test]
+    async fn the_way_back_from_a_registry_is_closed() {
+        let without = log(3, "one", &[("events", 12)]);
+        let with = Identity { registry: true, ..without.clone() };
+        check(&without, &with, None, &with).await;
+        check(&with, &with, None, &with).await;
+        check(&with, &without, Some("set url in [registry]"), &with).await;
+        check(&with, &log(4, "one", &[("events", 12)]), Some("set url in [registry]"), &with).await;
+        // What was noted before a registry counted.
+        let store = MemoryStore::default();
+        store.put_note(NOTE, r#"{"epoch":3,"cluster_id":"one","partitions":{"events":12}}"#).await.unwrap();
+        assert_eq!(identity(&store).await.unwrap(), Some(without));
     }
 
     #[tokio::test]

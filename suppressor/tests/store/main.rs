@@ -4,6 +4,7 @@
 
 mod bed;
 mod cql;
+mod login;
 mod order;
 mod suite;
 mod tokens;

@@ -322,6 +322,36 @@ async fn refused_credentials_end_the_start_and_are_not_shown() {
     assert_eq!(*fake.seen.lock().unwrap(), ["Basic amFuZTpodW50ZXIy", "Bearer tok"]);
 }
 
+/// A 404 of a path that is not the registry's, as from a proxy after a change of its routes.
+#[tokio::test]
+async fn a_404_that_is_not_the_registry_s_says_nothing_of_a_record() {
+    let (fake, url) = Fake { first: 10.into(), ..Fake::default() }.serve().await;
+    let side = Side::new();
+    side.start(&config(&url), "").await.unwrap();
+    fake.status.store(404, Ordering::Relaxed);
+    let waits = ready_elsewhere(side.ids, without_detail(900)).await.unwrap_err();
+    assert!(waits.is_unresolved() && waits.to_string().contains("registry.url"), "{waits}");
+    let error = format!("{:#}", Side::new().start(&config(&url), "").await.unwrap_err());
+    assert!(error.contains("registry.url"), "{error}");
+    assert!(look(&config(&url)).await.is_err(), "none found is another answer");
+}
+
+/// What is taken for "there is none" is what the real one says, and what it says of a wrong path is not.
+#[tokio::test]
+async fn the_real_registry_says_that_there_is_none() {
+    let (url, prefix) = (real().await, prefix());
+    let subject = subjects(&prefix).into_iter().next().unwrap();
+    let client = Client::new(&config(&url)).unwrap();
+    let missing = |error: RegistryError| assert!(matches!(error, RegistryError::Missing { .. }), "{error}");
+    missing(client.id(&Ask::find(&subject)).await.unwrap_err());
+    missing(client.schema(1_000_000_000).await.unwrap_err());
+    client.compatible(&Ask::check(&subject)).await.unwrap();
+    client.level(&Ask::level(Some(&subject))).await.unwrap();
+    let wrong = Client::new(&config(&format!("{url}/nowhere"))).unwrap();
+    let error = wrong.schema(1_000_000_000).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unexpected { status: 404, .. }), "{error}");
+}
+
 #[tokio::test]
 async fn a_broken_cache_is_told() {
     let (_fake, url) = Fake { first: 10.into(), ..Fake::default() }.serve().await;

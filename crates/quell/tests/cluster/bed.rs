@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use service::http_client::{HttpAnswer, HttpCall, HttpClient, HttpClientOptions};
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -72,7 +72,8 @@ pub(crate) struct Bed {
     pub(crate) keyspace: String,
     /// The section `kafka` of every configuration, as far as it says where the brokers are and who we are.
     pub(crate) reached: String,
-    registry: Option<String>,
+    /// The URL of its schema registry, if it has one.
+    pub(crate) registry: Option<String>,
     dir: tempfile::TempDir,
 }
 
@@ -103,7 +104,12 @@ impl Bed {
 
     /// Makes the topics and the tables.
     pub(crate) fn set_up(&self) {
-        self.run(&[&["topics", "apply", "--yes"], SMALL.as_slice()].concat()).with(0);
+        self.set_up_like(&SMALL);
+    }
+
+    /// The same, with other numbers.
+    pub(crate) fn set_up_like(&self, numbers: &[&str]) {
+        self.run(&[&["topics", "apply", "--yes"], numbers].concat()).with(0);
         self.run(&["store", "migrate", "--yes"]).with(0);
     }
 
@@ -154,15 +160,8 @@ impl Bed {
 
     /// Starts an instance with these roles (`gateway,lookup`). It may not be ready yet.
     pub(crate) fn serve(&self, name: &str, roles: &str) -> Instance {
-        let [gateway, lookup, admin] = testkit::ports::free().expect("loopback has ports");
         std::fs::create_dir_all(self.path(name)).expect("a folder");
-        let config = self.write(&format!("{name}.toml"), &self.config(name, [gateway, lookup, admin]));
-        let log = self.path(&format!("{name}.log"));
-        let written = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
-        let mut command = quell();
-        command.args(["--config", &config, "serve", "--role", roles]).stdout(Stdio::null()).stderr(written);
-        let child = command.spawn().expect("the binary runs");
-        Instance { gateway, lookup, admin, config, log, child }
+        Instance::spawn(self.dir.path(), name, |ports| self.config(name, ports), &["serve", "--role", roles])
     }
 }
 
@@ -177,6 +176,19 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
+    /// Starts a process of this name with its files in this folder. The ports are gateway, lookup and admin.
+    pub(crate) fn spawn(dir: &Path, name: &str, config: impl FnOnce([u16; 3]) -> String, args: &[&str]) -> Self {
+        let [gateway, lookup, admin] = testkit::ports::free().expect("loopback has ports");
+        let file = dir.join(format!("{name}.toml"));
+        std::fs::write(&file, config([gateway, lookup, admin])).expect("a file");
+        let (config, log) = (file.display().to_string(), dir.join(format!("{name}.log")));
+        let written = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
+        let mut command = quell();
+        command.args(["--config", &config]).args(args).stdout(Stdio::null()).stderr(written);
+        let child = command.spawn().expect("the binary runs");
+        Self { gateway, lookup, admin, config, log, child }
+    }
+
     /// Waits until `/readyz` answers 200.
     #[track_caller]
     pub(crate) fn wait_ready(&mut self) {
@@ -228,6 +240,39 @@ impl Instance {
         answer["receipt_id"].as_str().expect("a receipt").to_owned()
     }
 
+    /// Waits until the events of this webhook lie in the log.
+    #[track_caller]
+    pub(crate) fn until_processed(&self, receipt: &str) {
+        let began = Instant::now();
+        loop {
+            let ended = self.run(&["receipt", receipt, "-o", "json"]);
+            if ended.code == 0 && ended.json()["status"] == "processed" {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{ended:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Every delta that its log holds, of each recipient in their order.
+    #[track_caller]
+    pub(crate) fn deltas(&self) -> Vec<Value> {
+        let url = format!("http://127.0.0.1:{}/v1/deltas", self.lookup);
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {TOKEN}").parse().expect("a header's value"));
+        let answer = call_once(HttpCall { method: Method::GET, url, headers, body: Bytes::new() });
+        let answer = answer.unwrap_or_else(|| panic!("no answer:\n{}", self.log()));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let text = String::from_utf8(answer.body.to_vec()).expect("UTF-8");
+        let mut lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect();
+        let end = lines.pop().expect("a last line");
+        assert!(end.get("delta_id").is_none(), "cut off: {end}");
+        lines
+    }
+
     /// Where its gateway takes webhooks.
     pub(crate) fn webhooks(&self) -> String {
         format!("http://127.0.0.1:{}/webhooks", self.gateway)
@@ -250,6 +295,12 @@ impl Instance {
     #[track_caller]
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
+        self.until_ended()
+    }
+
+    /// Waits until it ends; gives back the exit code.
+    #[track_caller]
+    pub(crate) fn until_ended(&mut self) -> Option<i32> {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be asked") {

@@ -3,7 +3,9 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bed;
+mod moving;
 mod oauth;
+mod reader;
 mod serve;
 mod store;
 mod topics;

@@ -1,14 +1,14 @@
 //! A CQL store of a test's own: Apache Cassandra, one node, on the local Java machine.
 
 use super::{
-    Kind, ServerError, cache, clash, free_ports,
+    Kind, ServerError, cache, certificates, clash, free_ports,
     java::{self, JavaServer, Plan},
     probe,
 };
 use std::{
     ffi::{OsStr, OsString},
-    fs,
-    path::Path,
+    fs, io,
+    path::{Path, PathBuf},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -34,7 +34,20 @@ impl Default for CqlOptions {
 #[derive(Debug)]
 pub struct JvmCql {
     address: String,
+    security: Option<CqlSecurity>,
     server: JavaServer,
+}
+
+/// How to reach a store that takes TLS and a login alone. Its certificate is for `localhost` and 127.0.0.1.
+#[derive(Debug, Clone)]
+pub struct CqlSecurity {
+    /// The certificate authority behind the store's certificate.
+    pub ca_pem_path: PathBuf,
+    /// One that did not vouch for it.
+    pub other_ca_pem_path: PathBuf,
+    /// The user that Cassandra makes itself.
+    pub user: &'static str,
+    pub password: &'static str,
 }
 
 impl JvmCql {
@@ -43,25 +56,55 @@ impl JvmCql {
     /// # Errors
     /// Java or Maven missing, no network for the first fetch, or no answer within 180 seconds.
     pub fn start(options: &CqlOptions) -> Result<Self, ServerError> {
-        let class_path = java::class_path(&cache::fetch(Kind::Cql)?.join("lib"))?;
-        clash::retried(|| Self::start_once(options, &class_path))
+        Self::start_like(options, false)
     }
 
-    fn start_once(options: &CqlOptions, class_path: &OsStr) -> Result<Self, ServerError> {
+    /// The same, but it takes TLS and a login alone: [`JvmCql::security`]. Waits until its user may log in.
+    ///
+    /// # Errors
+    /// As [`JvmCql::start`], or no `keytool`.
+    pub fn start_secure(options: &CqlOptions) -> Result<Self, ServerError> {
+        Self::start_like(options, true)
+    }
+
+    fn start_like(options: &CqlOptions, is_secure: bool) -> Result<Self, ServerError> {
+        let class_path = java::class_path(&cache::fetch(Kind::Cql)?.join("lib"))?;
+        clash::retried(|| Self::start_once(options, is_secure, &class_path))
+    }
+
+    fn start_once(options: &CqlOptions, is_secure: bool, class_path: &OsStr) -> Result<Self, ServerError> {
         let ports = free_ports::<3>()?;
         let address = format!("127.0.0.1:{}", ports[0]);
         let dir = TempDir::with_prefix("quell-cql-").map_err(ServerError::io("making a folder for the store"))?;
         let write = |name: &str, text: &str| {
             fs::write(dir.path().join(name), text).map_err(ServerError::io("writing the store's configuration"))
         };
-        write("cassandra.yaml", &configuration(options, ports, dir.path()))?;
+        let mut settings = configuration(options, ports, dir.path());
+        let mut security = None;
+        if is_secure {
+            let (secure, lines) = secure(dir.path())?;
+            settings.push_str(&lines);
+            security = Some(secure);
+        } else {
+            settings.push_str("authenticator: AllowAllAuthenticator\n");
+        }
+        write("cassandra.yaml", &settings)?;
         write("logback.xml", LOGBACK)?;
         let mut arguments = machine(options, dir.path());
         arguments.extend(["-cp".into(), class_path.into(), "org.apache.cassandra.service.CassandraDaemon".into()]);
-        let probed = address.clone();
-        let probe = Box::new(move || probe::cql(&probed));
+        let (probed, log) = (address.clone(), java::first_log(dir.path()));
+        let probe: java::Probe = if is_secure {
+            Box::new(move || probe::connect(&probed).and_then(|_| has_user(&log)))
+        } else {
+            Box::new(move || probe::cql(&probed))
+        };
         let server = JavaServer::start(Plan { kind: Kind::Cql, dir, arguments, probe, patience: PATIENCE })?;
-        Ok(Self { address, server })
+        Ok(Self { address, security, server })
+    }
+
+    /// How to reach it, if it was started so.
+    pub fn security(&self) -> Option<&CqlSecurity> {
+        self.security.as_ref()
     }
 
     /// `host:port` of the CQL native protocol.
@@ -71,6 +114,39 @@ impl JvmCql {
 }
 
 super::steer!(JvmCql);
+
+/// What makes it take TLS and a login alone, in its configuration.
+fn secure(dir: &Path) -> Result<(CqlSecurity, String), ServerError> {
+    let other = dir.join("other-authority");
+    fs::create_dir_all(&other).map_err(ServerError::io("making a folder for certificates"))?;
+    let (own, other) = (certificates::make(dir)?, certificates::make(&other)?);
+    let (store, password) = (own.store.display(), certificates::STORE_PASSWORD);
+    let lines = format!(
+        r#"authenticator: PasswordAuthenticator
+client_encryption_options:
+  enabled: true
+  optional: false
+  keystore: "{store}"
+  keystore_password: "{password}"
+  store_type: PKCS12
+  require_client_auth: false
+"#
+    );
+    let security = CqlSecurity {
+        ca_pem_path: own.ca_pem,
+        other_ca_pem_path: other.ca_pem,
+        user: "cassandra",
+        password: "cassandra",
+    };
+    Ok((security, lines))
+}
+
+/// The default user is made beside the start, a little after the port is open; a later start finds it there.
+fn has_user(first_log: &Path) -> io::Result<()> {
+    let log = fs::read(first_log)?;
+    let is_made = String::from_utf8_lossy(&log).contains("Created default superuser role");
+    if is_made { Ok(()) } else { Err(io::Error::other("its user is not there yet")) }
+}
 
 fn configuration(options: &CqlOptions, [port, storage, storage_tls]: [u16; 3], dir: &Path) -> String {
     let sync = if options.durable {
@@ -117,7 +193,6 @@ auto_bootstrap: false
 disk_failure_policy: die
 commit_failure_policy: die
 cas_contention_timeout: 5000ms
-authenticator: AllowAllAuthenticator
 authorizer: AllowAllAuthorizer
 materialized_views_enabled: false
 user_defined_functions_enabled: false

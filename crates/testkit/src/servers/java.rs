@@ -26,7 +26,7 @@ const JDK: &str = "openjdk-17-jdk-headless";
 const GATE: &str = r#"read -r go && exec "$@" </dev/null"#;
 
 /// Says whether the server serves.
-type Probe = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+pub(crate) type Probe = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
 
 /// How to run a server.
 pub(crate) struct Plan {
@@ -186,7 +186,7 @@ impl JavaServer {
     }
 
     fn log_of(&self, start: u32) -> PathBuf {
-        self.plan.dir.path().join(format!("server-{start}.log"))
+        log_of(self.plan.dir.path(), start)
     }
 
     fn log_tail(&self, start: u32) -> String {
@@ -216,6 +216,15 @@ impl fmt::Debug for JavaServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JavaServer").field("kind", &self.plan.kind).field("pid", &self.pid()).finish_non_exhaustive()
     }
+}
+
+/// What the first process of a server in this folder writes.
+pub(crate) fn first_log(dir: &Path) -> PathBuf {
+    log_of(dir, 1)
+}
+
+fn log_of(dir: &Path, start: u32) -> PathBuf {
+    dir.join(format!("server-{start}.log"))
 }
 
 /// The path of `java` or `keytool`: from `JAVA_HOME` if that is set, else as the shell finds it.

@@ -9,6 +9,7 @@
 mod cache;
 mod certificates;
 mod clash;
+mod client;
 mod container;
 mod cql;
 mod docker;
@@ -20,7 +21,8 @@ pub mod probe;
 mod registry;
 mod watchdog;
 
-pub use cql::{CqlOptions, JvmCql};
+pub use client::java_client;
+pub use cql::{CqlOptions, CqlSecurity, JvmCql};
 pub use error::ServerError;
 pub use find::{Cql, Kafka, Kind, Origin, Registry, cql, kafka, registry};
 pub use kafka::{JvmKafka, KafkaOptions, KafkaSecurity};

@@ -8,8 +8,8 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("store.{field}: {problem}")]
 pub struct CqlConfigError {
-    field: &'static str,
-    problem: String,
+    pub(super) field: &'static str,
+    pub(super) problem: String,
 }
 
 /// A store over CQL: ScyllaDB, or Apache Cassandra.
@@ -20,7 +20,8 @@ pub struct CqlConfig {
     pub contact_points: Vec<String>,
     /// The keyspace that holds the tables: small letters, digits and `_`, at most 48.
     pub keyspace: String,
-    /// The data centre to work in, as the cluster names it. Quorums are of this one, and no other is ever asked.
+    /// The data centre to work in, as the cluster names it. Quorums are of this one, and no other is ever asked. Needed
+    /// where the cluster has several: a quorum of one says nothing of what was written at a quorum of another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_center: Option<String>,
     /// How `quell store migrate` creates the keyspace; one that exists is left as it is.

@@ -1,17 +1,20 @@
 //! The driver's session: made once, on the process's main runtime, and used from any.
 
-use super::config::{Consistency, CqlConfig, CqlTls, SerialConsistency};
+use super::config::{Consistency, CqlConfig, CqlConfigError, CqlTls, SerialConsistency};
 use crate::StoreError;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use scylla::{
     client::{execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder},
-    errors::{ExecutionError, NewSessionError, RequestAttemptError},
+    errors::{
+        ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, ExecutionError, MetadataError,
+        NewSessionError, RequestAttemptError,
+    },
     policies::{
         load_balancing::DefaultPolicy, retry::DefaultRetryPolicy, timestamp_generator::MonotonicTimestampGenerator,
     },
     statement,
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +69,77 @@ pub(super) async fn connect(config: &CqlConfig) -> Result<Session, ConnectError>
     if let Some(tls) = &config.tls {
         builder = builder.tls_context(Some(client_config(tls)?));
     }
-    Ok(builder.build().await.map_err(|error: NewSessionError| StoreError::Unavailable(told(&error)))?)
+    let session = builder.build().await.map_err(|error| StoreError::Unavailable(refusal(&error)))?;
+    let state = session.get_cluster_state();
+    let found = state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
+    one_data_center(config.data_center.as_deref(), &found)?;
+    Ok(session)
+}
+
+/// Refuses to guess between data centres, and one that the cluster does not have: every request would fail.
+fn one_data_center(asked: Option<&str>, found: &BTreeSet<&str>) -> Result<(), CqlConfigError> {
+    let names = || found.iter().copied().collect::<Vec<_>>().join(", ");
+    let problem = match asked {
+        None if found.len() > 1 => {
+            format!(
+                "the cluster has several data centres ({}): name the one to work in, in every process the same",
+                names()
+            )
+        }
+        Some(asked) if !found.is_empty() && !found.contains(asked) => {
+            format!("the cluster has no data centre {asked}: name one that it has ({})", names())
+        }
+        _ => return Ok(()),
+    };
+    Err(CqlConfigError { field: "data_center", problem })
+}
+
+/// Why a first connection failed, and what to do where that is known. Tried again all the same: users are made, passwords
+/// changed and certificates replaced while processes run.
+fn refusal(error: &NewSessionError) -> String {
+    let detail = told(error);
+    match last_of(error).and_then(way_out) {
+        Some(way_out) => format!("{way_out} ({detail})"),
+        None => detail,
+    }
+}
+
+fn last_of(error: &NewSessionError) -> Option<&ConnectionError> {
+    match error {
+        NewSessionError::MetadataError(MetadataError::ConnectionPoolError(ConnectionPoolError::Broken {
+            last_connection_error,
+        })) => Some(last_connection_error),
+        _ => None,
+    }
+}
+
+fn way_out(error: &ConnectionError) -> Option<&'static str> {
+    use ConnectionSetupRequestErrorKind as Setup;
+    match error {
+        ConnectionError::IoError(error) => {
+            let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+            Some(match tls {
+                rustls::Error::InvalidCertificate(_) => {
+                    "the store's certificate is not one that store.tls.ca vouches for by this address"
+                }
+                rustls::Error::InvalidMessage(_) => {
+                    "the store speaks no TLS there: is its port another, or [store.tls] to go?"
+                }
+                _ => "TLS with the store failed: look at [store.tls]",
+            })
+        }
+        ConnectionError::ConnectionSetupRequestError(error) => match error.get_error() {
+            Setup::DbError(DbError::AuthenticationError, _) => {
+                Some("the store refuses store.username and store.password")
+            }
+            Setup::MissingAuthentication => Some("the store asks for a login: set store.username and store.password"),
+            Setup::BrokenConnection(_) => {
+                Some("the store ends connections before the first answer: does it want [store.tls]?")
+            }
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// A quorum of every data centre is a level for writes only.
@@ -146,4 +219,31 @@ pub(super) fn failed(error: ExecutionError) -> StoreError {
 /// An answer that is not what was asked for.
 pub(super) fn unreadable(error: impl std::error::Error) -> StoreError {
     StoreError::Corrupt(told(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_guesses_between_data_centres() {
+        let check = |asked: Option<&str>, found: &[&str], refused: Option<&str>| {
+            let found: BTreeSet<_> = found.iter().copied().collect();
+            let error = one_data_center(asked, &found).err().map(|error| error.to_string());
+            assert_eq!(error.is_some(), refused.is_some(), "{asked:?} {found:?}: {error:?}");
+            let error = error.unwrap_or_default();
+            assert!(error.contains(refused.unwrap_or_default()), "{error}");
+            assert!(error.is_empty() || error.starts_with("store.data_center: "), "{error}");
+        };
+        check(None, &["dc1"], None);
+        check(None, &["dc1", "dc1"], None);
+        check(None, &["dc2", "dc1"], Some("several data centres (dc1, dc2): name the one"));
+        check(Some("dc1"), &["dc1"], None);
+        check(Some("dc1"), &["dc1", "dc2"], None);
+        check(Some("dc3"), &["dc1", "dc2"], Some("no data centre dc3: name one that it has (dc1, dc2)"));
+        check(Some("DC1"), &["dc1"], Some("no data centre DC1"));
+        // A cluster that does not say where its nodes stand.
+        check(None, &[], None);
+        check(Some("dc1"), &[], None);
+    }
 }

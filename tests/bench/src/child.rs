@@ -1,14 +1,17 @@
 //! Processes of their own: what is measured must not share its memory and CPU time with what measures.
 
-use crate::{fill, pipeline, servers};
+use crate::{fill, kafka, pipeline, servers};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde_json::Value;
 use std::{
+    ffi::OsStr,
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
 };
+use testkit::servers::Watchdog;
 
 /// What this binary does as a child of itself.
 #[derive(Debug, Clone, Subcommand)]
@@ -48,6 +51,22 @@ pub(crate) enum Role {
         /// How many
         suppressions: u64,
     },
+    /// Serve the least that takes webhooks into Kafka; prints its address
+    #[command(hide = true)]
+    MinimalGateway {
+        /// `host:port` of the broker
+        brokers: String,
+        /// Where bodies go
+        topic: String,
+        /// `compression.type` of the producer
+        compression: String,
+    },
+    /// Send statements to a CQL store as fast as it takes them; prints a JSON document
+    #[command(hide = true)]
+    BareStore {
+        /// What to send, as JSON
+        plan: String,
+    },
 }
 
 impl Role {
@@ -59,18 +78,30 @@ impl Role {
             Self::FillLog { directory, events } => fill::log(&directory, events),
             Self::RunPipeline { directory, events, workers } => pipeline::child(&directory, events, workers),
             Self::FillStore { directory, suppressions } => fill::store(&directory, suppressions),
+            Self::MinimalGateway { brokers, topic, compression } => {
+                kafka::minimal::serve(&brokers, &topic, &compression)
+            }
+            Self::BareStore { plan } => kafka::ceiling::child(&plan),
         }
     }
 }
 
-/// A child that is killed when dropped.
+/// A child that is killed when dropped, and when this process ends otherwise.
 #[derive(Debug)]
-pub(crate) struct Process(Child);
+pub(crate) struct Process {
+    child: Child,
+    watchdog: Watchdog,
+}
 
 impl Process {
     /// Starts a command.
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
-        Ok(Self(command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?))
+        let mut watchdog = Watchdog::new(&[OsStr::new("true")]).context("cannot start a shell")?;
+        let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let guarded = watchdog.guard(child.id());
+        let process = Self { child, watchdog };
+        guarded.context("the watchdog ended")?;
+        Ok(process)
     }
 
     /// Starts this binary in another role, its output to be read.
@@ -82,13 +113,13 @@ impl Process {
 
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     /// The first line that it prints.
     pub(crate) fn first_line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
-        BufReader::new(self.0.stdout.as_mut().context("its output is not read")?).read_line(&mut line)?;
+        BufReader::new(self.child.stdout.as_mut().context("its output is not read")?).read_line(&mut line)?;
         if line.is_empty() {
             bail!("the child ended without a word");
         }
@@ -98,23 +129,38 @@ impl Process {
     /// Waits for its end, and reads the JSON document that it prints, if it prints one.
     pub(crate) fn document(mut self) -> anyhow::Result<Value> {
         let mut text = String::new();
-        self.0.stdout.take().context("its output is not read")?.read_to_string(&mut text)?;
-        let status = self.0.wait()?;
+        self.child.stdout.take().context("its output is not read")?.read_to_string(&mut text)?;
+        let status = self.child.wait()?;
         anyhow::ensure!(status.success(), "a child failed: {status}");
         if text.is_empty() { Ok(Value::Null) } else { serde_json::from_str(&text).context("the child's document") }
     }
 
     /// Whether it is still there.
     pub(crate) fn is_alive(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// SIGTERM, and its end.
+    pub(crate) fn stop(mut self, within: Duration) -> anyhow::Result<ExitStatus> {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM)?;
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("a child did not end within {} s of SIGTERM", within.as_secs())
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // It may be gone already.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        drop(self.child.kill());
+        drop(self.child.wait());
+        // Its id may be another's from now on.
+        drop(self.watchdog.release());
     }
 }
 

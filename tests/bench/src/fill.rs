@@ -39,7 +39,7 @@ pub(crate) fn log(directory: &Path, events: u64) -> anyhow::Result<()> {
             let log = log.clone();
             writers.spawn(async move {
                 for number in (writer..webhooks).step_by(WRITERS as usize) {
-                    log.append(schemas::topics::RAW, None, raw(number)?).await?;
+                    log.append(schemas::topics::RAW, None, raw(number, EVENTS_PER_WEBHOOK)?).await?;
                 }
                 anyhow::Ok(())
             });
@@ -51,7 +51,8 @@ pub(crate) fn log(directory: &Path, events: u64) -> anyhow::Result<()> {
     })
 }
 
-fn raw(number: u64) -> anyhow::Result<Record> {
+/// A webhook of SendGrid as the gateway appends it; its events are numbered from `number * events` on.
+pub(crate) fn raw(number: u64, events: u64) -> anyhow::Result<Record> {
     let received_at = events::received_at();
     let receipt_id = format!("{number:026}");
     let text = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
@@ -73,7 +74,7 @@ fn raw(number: u64) -> anyhow::Result<Record> {
         method: "POST".to_owned(),
         url: "/webhooks/sendgrid".to_owned(),
         headers: headers.into_iter().map(text).collect(),
-        body: array(number * EVENTS_PER_WEBHOOK, EVENTS_PER_WEBHOOK, Event::sendgrid),
+        body: array(number * events, events, Event::sendgrid),
         verified: "ecdsa-p256-sha256".to_owned(),
         shadow: false,
     };

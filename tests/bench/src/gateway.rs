@@ -39,23 +39,25 @@ impl Target {
 }
 
 /// One run's figures.
-struct Run {
-    outcome: Outcome,
-    peak_mb: f64,
+pub(crate) struct Run {
+    pub(crate) outcome: Outcome,
+    pub(crate) peak_mb: f64,
     /// Events that the normalizer emitted by the end, where there is one.
-    normalized: Option<f64>,
+    pub(crate) normalized: Option<f64>,
+    /// Webhooks that went to the spool, where there is one: the broker did not answer in time.
+    pub(crate) spooled: Option<f64>,
 }
 
 impl Run {
-    fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         self.outcome.taken() as f64 / self.outcome.seconds
     }
 
-    fn cpu_micros(&self) -> f64 {
+    pub(crate) fn cpu_micros(&self) -> f64 {
         self.outcome.server_cpu * 1e6 / self.outcome.taken().max(1) as f64
     }
 
-    fn show(&self) -> Value {
+    pub(crate) fn show(&self) -> Value {
         let Outcome { statuses, server_cpu, client_cpu, seconds, .. } = &self.outcome;
         json!({
             "webhooks_per_s": self.per_second().round(),
@@ -68,6 +70,7 @@ impl Run {
             "statuses": statuses.iter().map(|(status, count)| (status.to_string(), json!(count))).collect::<Map<_, _>>(),
             "server_peak_mb": round(self.peak_mb),
             "events_normalized": self.normalized,
+            "webhooks_spooled": self.spooled,
         })
     }
 }
@@ -130,12 +133,12 @@ fn one(
         let instance = Instance::start(&options.quell, directory.path(), keys)?;
         let outcome = load::run(instance.gateway, instance.pid(), requests, connections, measured)?;
         let normalized = Some(instance.counter("quell_normalizer_events_total")?);
-        return Ok(Run { outcome, peak_mb: usage::peak_mb(instance.pid())?, normalized });
+        return Ok(Run { outcome, peak_mb: usage::peak_mb(instance.pid())?, normalized, spooled: None });
     }
     let path = argument(directory.path())?;
     let arguments = if target == Target::BareAxum { vec!["bare-axum"] } else { vec!["gateway-only", path] };
     let mut process = Process::ours(&arguments, &keys.environment())?;
     let address = process.first_line()?.parse()?;
     let outcome = load::run(address, process.id(), requests, connections, measured)?;
-    Ok(Run { outcome, peak_mb: usage::peak_mb(process.id())?, normalized: None })
+    Ok(Run { outcome, peak_mb: usage::peak_mb(process.id())?, normalized: None, spooled: None })
 }

@@ -4,6 +4,7 @@ use crate::{
     child::Process,
     http,
     requests::{self, Keys},
+    scrape::Scrape,
 };
 use anyhow::{Context as _, bail};
 use std::{
@@ -57,13 +58,7 @@ impl Instance {
 
     /// The sum of a counter over its labels, from `/metrics`.
     pub(crate) fn counter(&self, name: &str) -> anyhow::Result<f64> {
-        let answer = http::get(self.admin, "/metrics")?;
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        let value = |line: &str| {
-            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
-            rest.rsplit(' ').next()?.parse::<f64>().ok()
-        };
-        Ok(text.lines().filter_map(value).sum())
+        Ok(Scrape::of(self.admin)?.sum(name))
     }
 }
 
@@ -72,17 +67,22 @@ fn configuration(data: &Path, gateway: SocketAddr, lookup: SocketAddr, admin: So
         "data_dir = {data:?}\n[gateway]\nlisten = \"{gateway}\"\n[lookup]\nlisten = \"{lookup}\"\nopen = true\n\
          [admin]\nlisten = \"{admin}\"\n[logs]\nfilter = \"warn\"\n[unengaged]\nscheduled = false\n"
     );
-    for (provider, secret) in
-        [("generic", requests::GENERIC), ("sendgrid", requests::SENDGRID), ("mailgun", requests::MAILGUN)]
-    {
-        text.push_str(&format!(
-            "[[source]]\nprovider = \"{provider}\"\nsecrets = [\"env:{secret}\"]\ntolerance = 86400\n"
-        ));
-    }
+    text.push_str(&sources());
     text
 }
 
-fn free_addresses() -> anyhow::Result<[SocketAddr; 3]> {
-    let ports: [u16; 3] = testkit::ports::free().context("no free port on loopback")?;
+/// The sources that take what is sent here. They stand at the end of a configuration.
+pub(crate) fn sources() -> String {
+    let source = |(provider, secret): (&str, &str)| {
+        format!("[[source]]\nprovider = \"{provider}\"\nsecrets = [\"env:{secret}\"]\ntolerance = 86400\n")
+    };
+    [("generic", requests::GENERIC), ("sendgrid", requests::SENDGRID), ("mailgun", requests::MAILGUN)]
+        .map(source)
+        .concat()
+}
+
+/// Places to listen on.
+pub(crate) fn free_addresses<const N: usize>() -> anyhow::Result<[SocketAddr; N]> {
+    let ports: [u16; N] = testkit::ports::free().context("no free port on loopback")?;
     Ok(ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
 }

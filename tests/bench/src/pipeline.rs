@@ -31,7 +31,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 
 /// With one and with two workers of the suppressor.
 pub(crate) fn measure(options: &Options) -> anyhow::Result<Value> {
-    let events = options.events / EVENTS_PER_WEBHOOK * EVENTS_PER_WEBHOOK;
+    let events = options.events() / EVENTS_PER_WEBHOOK * EVENTS_PER_WEBHOOK;
     anyhow::ensure!(events > 0, "--events must be at least {EVENTS_PER_WEBHOOK}");
     let filled = run_directory(&options.data)?;
     say(&format!("  filling a log with {events} events"));

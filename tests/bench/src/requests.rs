@@ -15,7 +15,8 @@ pub(crate) const SENDGRID: &str = "BENCH_SENDGRID";
 /// See [`GENERIC`].
 pub(crate) const MAILGUN: &str = "BENCH_MAILGUN";
 
-const GENERIC_SECRET: &str = "whsec_YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2g=";
+/// What generic webhooks are signed with.
+pub(crate) const GENERIC_SECRET: &str = "whsec_YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2g=";
 const MAILGUN_KEY: &str = "key-bench";
 /// Memory for requests of one form; past the last the first is sent again.
 const BYTES_MAX: usize = 100_000_000;
@@ -35,6 +36,8 @@ pub(crate) struct Form {
 pub(crate) const GENERIC_1: Form = Form { name: "generic_1", events: 1, sign: generic };
 /// A hundred events, Standard Webhooks.
 pub(crate) const GENERIC_100: Form = Form { name: "generic_100", events: 100, sign: generic };
+/// Ten events, Standard Webhooks.
+pub(crate) const GENERIC_10: Form = Form { name: "generic_10", events: 10, sign: generic };
 /// One event, HMAC over a token that is bound to the body.
 pub(crate) const MAILGUN_1: Form = Form { name: "mailgun_1", events: 1, sign: mailgun };
 /// A hundred events, ECDSA.
@@ -59,15 +62,19 @@ impl Keys {
 
     /// As many different requests as are kept.
     pub(crate) fn requests(&self, form: Form) -> anyhow::Result<Arc<Vec<Vec<u8>>>> {
-        let unix = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
         let (mut requests, mut bytes) = (Vec::new(), 0);
         while requests.len() < REQUESTS_MAX && bytes < BYTES_MAX {
-            let first = requests.len() as u64 * form.events;
-            let request = wire(&(form.sign)(self, first, form.events, unix)?)?;
+            let request = self.request(form, requests.len() as u64 * form.events)?;
             bytes += request.len();
             requests.push(request);
         }
         Ok(Arc::new(requests))
+    }
+
+    /// One request, signed now, whose events are numbered from `first` on.
+    pub(crate) fn request(&self, form: Form, first: u64) -> anyhow::Result<Vec<u8>> {
+        let unix = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+        wire(&(form.sign)(self, first, form.events, unix)?)
     }
 }
 
@@ -113,7 +120,7 @@ mod tests {
     #[test]
     fn every_form_is_accepted() {
         let keys = Keys::new().unwrap();
-        for form in [GENERIC_1, GENERIC_100, MAILGUN_1, SENDGRID_100] {
+        for form in [GENERIC_1, GENERIC_10, GENERIC_100, MAILGUN_1, SENDGRID_100] {
             let request = (form.sign)(&keys, 7, form.events, 1_768_867_200).unwrap();
             let provider = match form.name.split('_').next().unwrap() {
                 "generic" => providers::by_name("generic").unwrap(),

@@ -23,15 +23,18 @@ pub(crate) const CACHE_BYTES: u64 = 64 << 20;
 /// As `quell up` has it by default.
 pub(crate) const PARTITIONS: u32 = 4;
 
-fn any_port() -> SocketAddr {
+/// A port that the kernel chooses.
+pub(crate) fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+/// As `quell` has it.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")
 }
 
-fn tell(address: SocketAddr) -> anyhow::Result<()> {
+/// Prints where it listens.
+pub(crate) fn tell(address: SocketAddr) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     writeln!(out, "{address}")?;
     Ok(out.flush()?)

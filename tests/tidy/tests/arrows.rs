@@ -57,7 +57,8 @@ fn arrows_point_one_way() {
 fn heavy_clients_have_one_home() {
     let graph = graph();
     for (client, home) in [("reqwest", "service"), ("rdkafka", "event-log"), ("scylla", "suppressor")] {
-        for package in graph.keys().filter(|package| package.as_str() != home) {
+        // The benchmark's minimal programs, which Quell is measured against, use the clients as they come.
+        for package in graph.keys().filter(|package| ![home, "bench"].contains(&package.as_str())) {
             assert!(!product(&graph, package).contains(&client), "{package} depends on {client}; only {home} may");
         }
     }

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 /// A webhook that was dealt with.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Durable.
-    Accepted(Receipt),
+    /// Durable, and the status that tells its provider so.
+    Accepted(StatusCode, Receipt),
     /// Concerns nobody, and why.
     Ignored(&'static str),
 }
@@ -60,14 +60,12 @@ pub(crate) enum Refusal {
         /// When to try again, in seconds.
         retry_after_s: u32,
     },
-    /// The record cannot be written down.
-    Internal,
 }
 
 impl Taken {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
-            Self::Accepted(_) => StatusCode::ACCEPTED,
+            Self::Accepted(status, _) => *status,
             Self::Ignored(_) => StatusCode::OK,
         }
     }
@@ -75,7 +73,7 @@ impl Taken {
     /// The label in metrics.
     pub(crate) const fn cause(&self) -> &'static str {
         match self {
-            Self::Accepted(_) => "accepted",
+            Self::Accepted(..) => "accepted",
             Self::Ignored(reason) => reason,
         }
     }
@@ -83,7 +81,7 @@ impl Taken {
     pub(crate) fn into_response(self) -> Response {
         let status = self.status();
         let (text, location) = match self {
-            Self::Accepted(receipt) => (
+            Self::Accepted(_, receipt) => (
                 format!(r#"{{"status":"accepted","receipt_id":"{receipt}"}}"#),
                 HeaderValue::try_from(format!("/v1/receipts/{receipt}")).ok(),
             ),
@@ -123,7 +121,6 @@ impl Refusal {
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Overload { answer: Overload::TooManyRequests, .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Overload { answer: Overload::ServiceUnavailable, .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -143,7 +140,6 @@ impl Refusal {
             Self::Malformed(_) => "malformed",
             Self::Unauthorized { reason, .. } => reason,
             Self::Overload { cause, .. } => cause,
-            Self::Internal => "internal",
         }
     }
 
@@ -166,7 +162,6 @@ impl Refusal {
             Self::Broken | Self::Miscoded | Self::Malformed(_) => "the body cannot be read",
             Self::Unauthorized { .. } => "the request does not prove where it comes from",
             Self::Overload { .. } => "not now",
-            Self::Internal => "something went wrong on our side",
         }
     }
 
@@ -189,7 +184,6 @@ impl Refusal {
                 "check the source's secrets and options against the provider's settings".into()
             }
             Self::Overload { .. } => "try again later".into(),
-            Self::Internal => "try again; if it stays, the log of the gateway says more".into(),
         }
     }
 

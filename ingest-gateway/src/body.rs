@@ -17,6 +17,9 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much a refused client may go on sending, in bytes.
 const DISCARD_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 
+/// Room made at once for the rest of a body, in bytes.
+const ROOM_MAX: usize = 64 * 1_024;
+
 /// Why there is no body to work on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unread {
@@ -117,6 +120,9 @@ async fn collect(body: &mut Body, bytes_max: usize, place: &mut Place) -> Result
             first = data;
         } else {
             if all.is_empty() {
+                // As much as is said to come, within reason: a length alone holds no memory.
+                let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(ROOM_MAX);
+                all.reserve(first.len() + data.len() + rest);
                 all.extend_from_slice(&first);
                 first.clear();
             }

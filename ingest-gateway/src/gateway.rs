@@ -13,14 +13,14 @@ use crate::{
     spool::{SpoolingError, Way},
     tokens::{Bound, TokenKey, TokenStore},
 };
-use axum::{Router, body::Body, response::Response};
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use domain::Timestamp;
 use event_log::AppendError;
 use http::{Method, Request, header, request::Parts};
 use providers::{Authentication, Context, Overload};
 use service::{Clock, Metrics, admin::Readiness, telemetry::TelemetryError};
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 /// Freshness where a source says nothing: Mailgun's, whose tokens are the ones that are bound.
 const TOLERANCE_S: u64 = 43_200;
@@ -84,13 +84,9 @@ impl Gateway {
         Ok(Arc::new(Self { append, clock, sources, tokens, readiness, limits, admission, metrics, receipts }))
     }
 
-    /// Its routes.
-    pub fn router(self: &Arc<Self>) -> Router {
-        let gateway = self.clone();
-        Router::new().fallback(move |request: Request<Body>| {
-            let gateway = gateway.clone();
-            async move { gateway.handle(request).await }
-        })
+    /// Answers requests for a server.
+    pub fn service(self: &Arc<Self>) -> GatewayService {
+        GatewayService(Arc::clone(self))
     }
 
     /// Answers one request.
@@ -126,6 +122,9 @@ impl Gateway {
         body: &mut Body,
         tally: &Tally<'_>,
     ) -> Result<Taken, Refusal> {
+        if configured.provider.set_up_methods().contains(&parts.method.as_str()) {
+            return Ok(Taken::Ignored("set_up"));
+        }
         let (body, _place) = self.bound(configured, parts, body).await?;
         tally.body(body.len());
         let (source, url) = (&configured.source, parts.uri.path_and_query().map_or("/", |url| url.as_str()));
@@ -149,7 +148,8 @@ impl Gateway {
             tally.shadow_failure(reason);
         }
         let (scheme, shadow) = if failed.is_some() { ("none", true) } else { (proof.scheme, false) };
-        let verified = Verified { source, inner_id: &inner_id, received_at, url, scheme, shadow };
+        let provider = configured.provider;
+        let verified = Verified { provider, source, inner_id: &inner_id, received_at, url, scheme, shadow };
         self.append(configured, &verified, parts, body).await
     }
 
@@ -208,12 +208,10 @@ impl Gateway {
         parts: &Parts,
         body: Bytes,
     ) -> Result<Taken, Refusal> {
-        let record = record::record(verified, parts, body).map_err(|error| {
-            tracing::error!(%error, "cannot write a webhook down");
-            Refusal::Internal
-        })?;
+        let record = record::record(verified, parts, &body);
+        drop(body);
         let kept = self.append.append(record).await.map_err(|error| self.unkept(configured, error))?;
-        Ok(Taken::Accepted(kept.receipt(verified.inner_id)))
+        Ok(Taken::Accepted(configured.provider.accepted(), kept.receipt(verified.inner_id)))
     }
 
     /// The refusal of a webhook that is durable nowhere.
@@ -232,6 +230,25 @@ impl Gateway {
 
     fn overload(&self, configured: &Configured, cause: &'static str) -> Refusal {
         Refusal::Overload { answer: configured.provider.overload(), cause, retry_after_s: self.limits.retry_after_s }
+    }
+}
+
+/// The gateway as a server calls it. Two routes need no router.
+#[derive(Debug, Clone)]
+pub struct GatewayService(Arc<Gateway>);
+
+impl tower::Service<Request<Body>> for GatewayService {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let gateway = Arc::clone(&self.0);
+        Box::pin(async move { Ok(gateway.handle(request).await) })
     }
 }
 

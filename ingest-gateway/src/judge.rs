@@ -45,13 +45,15 @@ pub(crate) fn weigh(
 pub fn judge(provider: &dyn Provider, request: &Request<'_>, source: &Source, now: Timestamp) -> Judgement {
     let context = Context { source, received_at: now, receipt_id: "" };
     let (authentication, verdict) = weigh(provider, request, &context, false);
-    let status = if request.method != Method::POST.as_str() {
+    let status = if provider.set_up_methods().contains(&request.method) {
+        StatusCode::OK
+    } else if request.method != Method::POST.as_str() {
         Refusal::Method.status()
     } else if body::is_foreign(request.headers) {
         Refusal::Type.status()
     } else {
         match verdict {
-            Ok(Verdict::Store) => StatusCode::ACCEPTED,
+            Ok(Verdict::Store) => provider.accepted(),
             Ok(Verdict::Ignore(_)) => StatusCode::OK,
             Err(refusal) => refusal.status(),
         }

@@ -18,7 +18,7 @@ pub mod spool;
 pub mod tokens;
 
 pub use admission::Limits;
-pub use gateway::{Gateway, GatewayDeps, GatewayError};
+pub use gateway::{Gateway, GatewayDeps, GatewayError, GatewayService};
 pub use judge::{Judgement, judge};
 pub use route::{FIXED_PATHS, FixedPath, is_reserved};
 pub use sources::{Configured, Sources, SourcesError};

@@ -4,32 +4,19 @@ use bytes::Bytes;
 use domain::Timestamp;
 use event_log::{Header, Record};
 use http::{HeaderMap, request::Parts};
-use providers::Source;
-use schemas::{EncodeError, headers as names, wire::RawWebhook};
-use std::{borrow::Cow, collections::BTreeMap};
+use providers::{Provider, Source};
+use schemas::{headers as names, wire::RawWebhookRef};
+use std::borrow::Cow;
 
-/// Headers that are kept: how the body is written, who sent it, and the providers' signatures, times and ids. Never
-/// credentials: `Authorization`, cookies and a source's own secret headers stay out.
-const KEPT: &[&str] = &[
-    "content-type",
-    "user-agent",
-    "webhook-id",
-    "webhook-timestamp",
-    "webhook-signature",
-    "svix-id",
-    "svix-timestamp",
-    "svix-signature",
-    "x-twilio-email-event-webhook-signature",
-    "x-twilio-email-event-webhook-timestamp",
-    "x-twilio-signature",
-    "i-twilio-idempotency-token",
-    "x-drip-signature",
-    "x-request-id",
-];
+/// Headers that are kept of every webhook: how the body is written and who sent it. Beside them each provider names those
+/// with its signatures, times and ids ([`Provider::kept_headers`]). Never credentials: `Authorization`, cookies and a
+/// source's own secret headers stay out.
+const KEPT: &[&str] = &["content-type", "user-agent", "x-request-id"];
 
 /// What is known of a webhook once it is verified.
 #[derive(Debug)]
 pub(crate) struct Verified<'a> {
+    pub(crate) provider: &'a dyn Provider,
     pub(crate) source: &'a Source,
     pub(crate) inner_id: &'a str,
     pub(crate) received_at: Timestamp,
@@ -39,18 +26,18 @@ pub(crate) struct Verified<'a> {
 }
 
 /// The record to append.
-pub(crate) fn record(verified: &Verified<'_>, parts: &Parts, body: Bytes) -> Result<Record, EncodeError> {
-    let raw = RawWebhook {
-        receipt_id: verified.inner_id.to_owned(),
-        provider: verified.source.provider.to_owned(),
-        source: verified.source.name.clone(),
-        tenant: verified.source.tenant.as_str().to_owned(),
+pub(crate) fn record(verified: &Verified<'_>, parts: &Parts, body: &[u8]) -> Record {
+    let raw = RawWebhookRef {
+        receipt_id: verified.inner_id,
+        provider: verified.source.provider,
+        source: &verified.source.name,
+        tenant: verified.source.tenant.as_str(),
         received_at: verified.received_at.as_micros(),
-        method: parts.method.as_str().to_owned(),
-        url: verified.url.to_owned(),
-        headers: kept(&parts.headers, verified.source),
-        body: body.into(),
-        verified: verified.scheme.to_owned(),
+        method: parts.method.as_str(),
+        url: verified.url,
+        headers: &kept(&parts.headers, verified.provider, verified.source),
+        body,
+        verified: verified.scheme,
         shadow: verified.shadow,
     };
     let mut headers = Vec::with_capacity(2);
@@ -60,12 +47,12 @@ pub(crate) fn record(verified: &Verified<'_>, parts: &Parts, body: Bytes) -> Res
     if let Some(parent) = traceparent(&parts.headers) {
         headers.push(header(names::TRACEPARENT, parent));
     }
-    let value = schemas::encode(&raw)?;
-    Ok(Record { key: None, value: Some(value), headers, timestamp_ms: verified.received_at.as_millis() })
+    Record { key: None, value: Some(raw.encode()), headers, timestamp_ms: verified.received_at.as_millis() }
 }
 
-/// A header that is there more than once, or is not text, is left out, as it is for whoever verifies.
-fn kept(headers: &HeaderMap, source: &Source) -> BTreeMap<String, String> {
+/// Kept headers in the order of their names. One that is there more than once, or is not text, is left out, as it is for
+/// whoever verifies.
+fn kept<'a>(headers: &'a HeaderMap, provider: &dyn Provider, source: &Source) -> Vec<(&'static str, &'a str)> {
     let secret = |name: &str| source.spec.headers.keys().any(|secret| secret.eq_ignore_ascii_case(name));
     let value = |name: &str| {
         let mut values = headers.get_all(name).iter();
@@ -74,10 +61,12 @@ fn kept(headers: &HeaderMap, source: &Source) -> BTreeMap<String, String> {
             _ => None,
         }
     };
-    KEPT.iter()
-        .filter_map(|name| Some(((*name).to_owned(), value(name)?.to_owned())))
-        .filter(|(name, _)| !secret(name))
-        .collect()
+    let names = KEPT.iter().chain(provider.kept_headers()).copied();
+    let mut kept: Vec<(&str, &str)> =
+        names.filter(|name| !secret(name)).filter_map(|name| Some((name, value(name)?))).collect();
+    kept.sort_unstable();
+    kept.dedup();
+    kept
 }
 
 /// The caller's trace, if its `traceparent` is well-formed (W3C Trace Context, 3.2).
@@ -134,7 +123,16 @@ mod tests {
     #[test]
     fn keeps_no_credentials() {
         let mut headers = HeaderMap::new();
-        for name in ["authorization", "cookie", "proxy-authorization", "x-acme-secret", "x-request-id", "user-agent"] {
+        for name in [
+            "authorization",
+            "cookie",
+            "proxy-authorization",
+            "x-acme-secret",
+            "x-request-id",
+            "user-agent",
+            "x-drip-signature",
+            "svix-id",
+        ] {
             headers.insert(name, HeaderValue::from_static("value"));
         }
         headers.append("content-type", HeaderValue::from_static("a/b"));
@@ -142,7 +140,8 @@ mod tests {
         let mut spec = providers::SourceSpec::default();
         spec.headers.insert("X-Request-Id".to_owned(), "value".to_owned());
         let source = Source { provider: "drip", name: "default".into(), tenant: domain::Tenant::default(), spec };
-        let kept = kept(&headers, &source);
-        assert_eq!(kept.keys().collect::<Vec<_>>(), ["user-agent"]);
+        let drip = providers::by_name("drip").unwrap();
+        let kept = kept(&headers, drip, &source);
+        assert_eq!(kept, [("user-agent", "value"), ("x-drip-signature", "value")]);
     }
 }

@@ -181,11 +181,16 @@ pub fn schema_id(bytes: &[u8]) -> Result<u32, DecodeError> {
     }
 }
 
+/// What every value begins with.
+pub(crate) const fn prefix(id: u32) -> [u8; PREFIX_BYTES] {
+    let [a, b, c, d] = id.to_be_bytes();
+    [MAGIC, a, b, c, d]
+}
+
 pub(crate) fn write<T: Wire>(codec: &Codec, id: u32, value: &T) -> Result<Bytes, EncodeError> {
     let fail = |error: apache_avro::Error| EncodeError { what: codec.name, detail: error.to_string() };
     let mut out = Vec::with_capacity(512);
-    out.push(MAGIC);
-    out.extend_from_slice(&id.to_be_bytes());
+    out.extend_from_slice(&prefix(id));
     codec.writer.write_ser(&mut out, value).map_err(fail)?;
     Ok(Bytes::from(out))
 }

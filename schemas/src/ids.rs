@@ -273,11 +273,15 @@ impl Ids {
     /// Writes a value with its prefix.
     pub fn encode<T: Wire>(&self, value: &T) -> Result<Bytes, EncodeError> {
         let codec: &Codec = T::codec();
-        let id = match self.own(codec) {
+        codec::write(codec, self.id(codec), value)
+    }
+
+    /// The id with which a record is written.
+    pub(crate) fn id(&self, codec: &Codec) -> u32 {
+        match self.own(codec) {
             0 => codec.id,
             id => id,
-        };
-        codec::write(codec, id, value)
+        }
     }
 
     /// Reads a value of one type.

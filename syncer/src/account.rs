@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub struct AccountConfig {
     /// Its name, in metrics, outcomes and the consumer group: 1 to 63 of `a-z 0-9 . _ -`.
     pub name: String,
-    /// `sendgrid`, `mailgun` or `postmark`.
+    /// A provider whose lists can be changed: `sendgrid`, `mailgun`, `postmark`, …
     pub provider: String,
     /// Whose recipients it sends to; deltas of others do not concern it.
     #[serde(default)]

@@ -183,3 +183,11 @@ pub(crate) fn failure(
 pub(crate) fn dead(reason: impl Into<String>) -> Vec<Fate> {
     vec![Fate::Dead(reason.into())]
 }
+
+/// `<id@host>` as `id@host`: providers write both.
+pub(crate) fn without_brackets(id: Cow<'_, str>) -> Cow<'_, str> {
+    match id.trim().strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
+        Some(inner) => Cow::Owned(inner.to_owned()),
+        None => id,
+    }
+}

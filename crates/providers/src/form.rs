@@ -26,6 +26,11 @@ impl<'a> Form<'a> {
         fields.map(|fields| Self { fields })
     }
 
+    /// Reads a body as urlencoded, whatever the content type says.
+    pub(crate) fn urlencoded(body: &'a [u8]) -> Result<Self, Malformed> {
+        urlencoded(body).map(|fields| Self { fields })
+    }
+
     /// Names and values as bytes: what is signed.
     pub(crate) fn fields(&self) -> &[Field<'a>] {
         &self.fields
@@ -71,7 +76,7 @@ fn urlencoded(body: &[u8]) -> Result<Vec<Field<'_>>, Malformed> {
 }
 
 /// Percent-decoding; `+` is a space, and a `%` without two hex digits stands for itself.
-fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);
     }

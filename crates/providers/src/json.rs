@@ -52,6 +52,16 @@ impl<'a> Object<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// JSON that stands inside a text, as some providers send what they were given.
+    pub(crate) fn read(text: &'a str) -> Option<Self> {
+        serde_json::from_str::<&'a RawValue>(text).ok().map(|value| Self(value.get()))
+    }
+
+    /// The value as it stands in the text it was read from.
+    pub(crate) const fn raw(self) -> &'a str {
+        self.0
+    }
+
     /// Text that says something, or a number or boolean as written. Never `null`, a list or an object.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
         match self.0.as_bytes().first()? {
@@ -101,9 +111,24 @@ impl<'a> Value<'a> {
         Timestamp::parse_rfc3339(&self.string()?).ok()
     }
 
+    /// RFC 3339, or the same without a zone or with a space for the `T`; without a zone it is taken as UTC.
+    pub(crate) fn utc(self) -> Option<Timestamp> {
+        let text = self.string()?;
+        let text = text.trim();
+        Timestamp::parse_rfc3339(text).ok().or_else(|| {
+            let (date, time) = text.split_once([' ', 'T'])?;
+            Timestamp::parse_rfc3339(&format!("{date}T{time}Z")).ok()
+        })
+    }
+
     /// An object.
     pub(crate) fn object(self) -> Option<Object<'a>> {
         if self.0.starts_with('{') { serde_json::from_str(self.0).ok() } else { None }
+    }
+
+    /// A list's elements, as those of a body; `None` for what is no list.
+    pub(crate) fn elements(self) -> Option<Result<Vec<Element<'a>>, Malformed>> {
+        self.0.starts_with('[').then(|| elements(self.0.as_bytes()))
     }
 
     /// A list's values; a value alone counts as a list of one.
@@ -130,6 +155,7 @@ impl<'a> Value<'a> {
 /// More than any provider sends at once. Each element may become a dead letter that is larger than itself: without a bound
 /// a small body of nothing but commas would fill the log.
 const ELEMENTS_MAX: usize = 10_000;
+const TOO_MANY: &str = "too_many_elements: a webhook holds at most 10000";
 
 /// Splits a body into elements: the values of an array, or a single object.
 pub(crate) fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
@@ -139,7 +165,7 @@ pub(crate) fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
             let values: Vec<&RawValue> =
                 serde_json::from_slice(body).map_err(|error| Malformed { reason: malformed(&error) })?;
             if values.len() > ELEMENTS_MAX {
-                return Err(refuse("too_many_elements: a webhook holds at most 10000"));
+                return Err(refuse(TOO_MANY));
             }
             Ok(values
                 .into_iter()
@@ -154,6 +180,18 @@ pub(crate) fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
         }
         Some(_) => Err(refuse("malformed_json: neither an object nor an array")),
         None => Err(refuse("empty_body")),
+    }
+}
+
+/// Splits a body into elements: a JSON document each line. A line that is none becomes an element that cannot be read.
+pub(crate) fn lines(body: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let elements: Vec<Element<'_>> =
+        lines.take(ELEMENTS_MAX + 1).enumerate().map(|(index, bytes)| Element { index, bytes }).collect();
+    match elements.len() {
+        0 => Err(Malformed { reason: "empty_body".to_owned() }),
+        1..=ELEMENTS_MAX => Ok(elements),
+        _ => Err(Malformed { reason: TOO_MANY.to_owned() }),
     }
 }
 

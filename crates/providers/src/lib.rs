@@ -9,15 +9,28 @@ mod form;
 mod json;
 mod verify;
 
+pub mod brevo;
 pub mod drip;
 pub mod generic;
+pub mod mailersend;
 pub mod mailgun;
+pub mod mailjet;
+pub mod mailomat;
+pub mod mailtrap;
+pub mod mandrill;
+pub mod postal;
 pub mod postmark;
 pub mod request;
+pub mod resend;
+pub mod scaleway;
 pub mod sendgrid;
 pub mod source;
+pub mod sparkpost;
 pub mod suppression_api;
+pub mod sweego;
 pub mod twilio;
+pub mod unisender_go;
+pub mod vonage;
 pub mod webhook;
 
 pub use request::Request;
@@ -25,8 +38,28 @@ pub use source::{Source, SourceError, SourceSpec};
 pub use webhook::{Authentication, Context, Element, Fate, Malformed, Overload, Parsed, Provider, Triage};
 
 /// Every provider there is.
-pub static PROVIDERS: &[&dyn Provider] =
-    &[&sendgrid::SendGrid, &postmark::Postmark, &mailgun::Mailgun, &drip::Drip, &twilio::Twilio, &generic::Generic];
+#[rustfmt::skip]
+pub static PROVIDERS: &[&dyn Provider] = &[
+    &sendgrid::SendGrid,
+    &postmark::Postmark,
+    &mailgun::Mailgun,
+    &drip::Drip,
+    &twilio::Twilio,
+    &generic::Generic,
+    &brevo::Brevo,
+    &mailjet::Mailjet,
+    &postal::Postal,
+    &unisender_go::UnisenderGo,
+    &mailomat::Mailomat,
+    &vonage::Vonage,
+    &scaleway::Scaleway,
+    &sweego::Sweego,
+    &resend::Resend,
+    &mailersend::MailerSend,
+    &mailtrap::Mailtrap,
+    &sparkpost::SparkPost,
+    &mandrill::Mandrill,
+];
 
 /// The provider of a name, as it stands in paths and configuration.
 pub fn by_name(name: &str) -> Option<&'static dyn Provider> {

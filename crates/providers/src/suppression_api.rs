@@ -113,8 +113,15 @@ pub trait SuppressionApi: Send + Sync + std::fmt::Debug {
 }
 
 /// Every provider whose lists can be changed by API.
-pub const APIS: &[&dyn SuppressionApi] =
-    &[&crate::sendgrid::SendGridLists, &crate::mailgun::MailgunLists, &crate::postmark::PostmarkLists];
+#[rustfmt::skip]
+pub const APIS: &[&dyn SuppressionApi] = &[
+    &crate::sendgrid::SendGridLists,
+    &crate::mailgun::MailgunLists,
+    &crate::postmark::PostmarkLists,
+    &crate::resend::ResendLists,
+    &crate::sparkpost::SparkPostLists,
+    &crate::mandrill::MandrillLists,
+];
 
 /// The knowledge of one provider's lists, by its word.
 pub fn suppression_api(provider: &str) -> Option<&'static dyn SuppressionApi> {
@@ -141,6 +148,14 @@ pub(crate) fn encoded(segment: &str) -> String {
 /// The first address, for calls that take one.
 pub(crate) fn only<'a>(addresses: &[&'a str]) -> &'a str {
     addresses.first().copied().unwrap_or("")
+}
+
+/// Refuses settings of other providers where the credential alone says which lists are meant.
+pub(crate) fn takes_credential_alone(settings: &ApiSettings, provider: &str) -> Result<(), SettingsError> {
+    if settings.domain.is_some() || settings.stream.is_some() || !settings.groups.is_empty() {
+        return Err(SettingsError(format!("`domain`, `stream` and `groups` mean nothing to {provider}: remove them")));
+    }
+    Ok(())
 }
 
 /// Refuses an empty credential: the same mistake with every provider.

@@ -150,11 +150,17 @@ pub(crate) fn assert_bounded(fate: &Fate) {
 
 /// Feeds bytes to everything a provider has; nothing may panic and everything is bounded.
 pub(crate) fn feed(provider: &dyn Provider, content_type: &str, url: &str, body: &[u8]) {
+    let mom = format!("sha256={}", "0".repeat(64));
     let headers = headers(&[
         ("content-type", content_type),
         ("authorization", "Basic eA=="),
         ("x-twilio-signature", "NBdBDr/T/lgjI+tlgpXjKZQZs/k="),
         ("x-drip-signature", "00"),
+        ("x-postal-signature-256", "AAAA"),
+        ("x-mom-webhook-id", "1"),
+        ("x-mom-webhook-event", "delivered"),
+        ("x-mom-webhook-timestamp", "1768919600"),
+        ("x-mom-webhook-signature", &mom),
     ]);
     let request = post(url, &headers, body);
     let guarded = source(provider, secrets(&["secret"]));

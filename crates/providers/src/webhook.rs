@@ -92,6 +92,23 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// Reads one element. Never panics, whatever it holds; its output is bounded by its input.
     fn parse(&self, request: &Request<'_>, element: &Element<'_>, context: &Context<'_>) -> Parsed;
 
+    /// Headers that are stored with its webhooks, in lower case, beside those that every webhook keeps (content type, user
+    /// agent, request id): its signatures, times and ids. Never credentials.
+    fn kept_headers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Methods other than POST by which it tries an endpoint out when it is set up. They are answered 200, without a proof
+    /// and without any effect.
+    fn set_up_methods(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What tells it that a webhook was taken: 202, or 200 where it takes nothing else for a success.
+    fn accepted(&self) -> http::StatusCode {
+        http::StatusCode::ACCEPTED
+    }
+
     /// What makes this provider try again.
     fn overload(&self) -> Overload {
         Overload::ServiceUnavailable

@@ -212,7 +212,7 @@ impl Default for EngineConfig {
             suppressor_workers: 2,
             cache_mib: 64,
             batch_records_max: 1_000,
-            latency_target_ms: 250,
+            latency_target_ms: 1_000,
             raw_days: 7,
             events_days: 90,
             deltas_days: 30,

@@ -18,7 +18,7 @@ use event_log::{AppendError, kafka::KafkaLog};
 use ingest_gateway::{Gateway, GatewayDeps, Spooling, SpoolingDeps, Way};
 use late_store::LateStore;
 use schemas::topics;
-use service::serve::Server;
+use service::serve::{Answers, Server};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use suppressor::store::identity::{self, Identity, IdentityError};
 use tokio::task::JoinHandle;
@@ -236,17 +236,17 @@ async fn gateway(process: &Process, log: &KafkaLog, store: &LateStore) -> anyhow
     let drained = spooling.clone();
     let drain_stop = process.shutdown.token();
     Ok(vec![
-        spawn_server(server, gateway.router(), process),
+        spawn_server(server, gateway.service(), process),
         tokio::spawn(async move { drained.drain(drain_stop).await }),
         tokio::spawn(watch_way(process.clone(), log.clone(), spooling)),
     ])
 }
 
 /// Serves until the process ends; the server says itself how it ended.
-fn spawn_server(server: Server, router: axum::Router, process: &Process) -> JoinHandle<()> {
+fn spawn_server(server: Server, answers: impl Answers, process: &Process) -> JoinHandle<()> {
     let stop = process.shutdown.token();
     tokio::spawn(async move {
-        server.run(router, stop).await;
+        server.run(answers, stop).await;
     })
 }
 

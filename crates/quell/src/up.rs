@@ -11,7 +11,7 @@ use crate::{
     upkeep::{self, Duty},
 };
 use domain::Timestamp;
-use ingest_gateway::{EmbeddedTokens, Gateway, GatewayDeps, Way};
+use ingest_gateway::{EmbeddedTokens, Gateway, GatewayDeps, GatewayService, Way};
 use service::{Shutdown, serve::Server};
 use std::{sync::Arc, time::Duration};
 use suppressor::store::embedded::{Retention, Sweep};
@@ -63,7 +63,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     ended
 }
 
-fn gateway(process: &Process, engine: &Embedded) -> anyhow::Result<axum::Router> {
+fn gateway(process: &Process, engine: &Embedded) -> anyhow::Result<GatewayService> {
     let tokens = EmbeddedTokens::open(&engine.db)?;
     tokio::spawn(tokens.clone().sweep(process.clock.clone(), process.shutdown.token()));
     let gateway = Gateway::new(GatewayDeps {
@@ -75,7 +75,7 @@ fn gateway(process: &Process, engine: &Embedded) -> anyhow::Result<axum::Router>
         metrics: process.metrics.clone(),
         limits: process.config.gateway.limits.clone(),
     })?;
-    Ok(gateway.router())
+    Ok(gateway.service())
 }
 
 struct Started {

@@ -75,6 +75,26 @@ async fn fixed_paths_mean_the_default_source() {
 }
 
 #[tokio::test]
+async fn a_provider_is_answered_as_it_expects() {
+    let gateway = start(Setup::default()).await;
+    let mandrill = gateway.url("/webhooks/mandrill");
+    // How it tries an endpoint out, without a proof.
+    assert_eq!(gateway.client.head(&mandrill).send().await.unwrap().status(), 200);
+    assert_eq!(gateway.client.get(&mandrill).send().await.unwrap().status(), 405);
+    assert_eq!(gateway.client.head(gateway.url("/webhooks/drip")).send().await.unwrap().status(), 405);
+    assert_eq!(gateway.appended(), 0);
+    // It takes nothing but 200 for a success.
+    let form =
+        "mandrill_events=%5B%7B%22event%22%3A%22open%22%2C%22msg%22%3A%7B%22email%22%3A%22a%40example.com%22%7D%7D%5D";
+    let post = gateway.client.post(&mandrill).header("content-type", "application/x-www-form-urlencoded").body(form);
+    assert_eq!(post.try_clone().unwrap().send().await.unwrap().status(), 401);
+    let response = post.bearer_auth("token").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.headers().contains_key("location"));
+    assert_eq!((gateway.appended(), gateway.raw(0).body), (1, form.as_bytes().to_vec()));
+}
+
+#[tokio::test]
 async fn a_body_may_be_compressed() {
     let gateway = start(Setup::default()).await;
     let body = bounce("a@example.com");

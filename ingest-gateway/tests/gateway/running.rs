@@ -101,6 +101,7 @@ pub(crate) fn sources() -> Vec<Configured> {
         source("drip", "default", false, |spec| spec.secrets = list(SECRET)),
         source("drip", "shadow", true, |spec| spec.secrets = list(SECRET)),
         source("mailgun", "default", false, |spec| spec.secrets = list(MAILGUN_KEY)),
+        source("mandrill", "default", false, |spec| spec.bearer = list("token")),
         source("mailgun", "shadow", true, |spec| spec.secrets = list(MAILGUN_KEY)),
         source("postmark", "default", false, |spec| spec.basic_auth = list("user:password")),
         source("generic", "default", false, |spec| spec.bearer = list("token")),
@@ -151,7 +152,7 @@ pub(crate) async fn start(setup: Setup) -> Running {
     let any = "127.0.0.1:0".parse().unwrap();
     let server = Server::bind("gateway", any, setup.tls.as_ref(), setup.server).await.unwrap();
     let (address, stop) = (server.local_addr().unwrap(), CancellationToken::new());
-    let server = tokio::spawn(server.run(gateway.router(), stop.clone()));
+    let server = tokio::spawn(server.run(gateway.service(), stop.clone()));
     service::serve::install_crypto();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     Running { address, log, clock, metrics, readiness, stop, server, client, spooling }

@@ -15,7 +15,7 @@ pub use delta::{DeltaRecord, ScopeReason, StandingRecord, TriggerRecord};
 pub use event::{EventRecord, FailureRecord};
 pub use outcome::OutcomeRecord;
 pub use policy_applied::PolicyApplied;
-pub use raw_webhook::RawWebhook;
+pub use raw_webhook::{RawWebhook, RawWebhookRef};
 pub use state::StateRecord;
 
 /// A record that is well-formed but holds a word or a time that no domain value has.

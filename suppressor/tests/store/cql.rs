@@ -299,7 +299,7 @@ async fn stages_on_runtimes_of_their_own_share_one_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_says_so() {
-    let start = || testkit::servers::JvmCql::start(&testkit::servers::CqlOptions { durable: false });
+    let start = || testkit::servers::JvmCql::start(&testkit::servers::CqlOptions { durable: false, measured: false });
     let server = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
     let config = CqlConfig { request_timeout_ms: 3_000, ..own_keyspace(server.address()) };
     migrate(&config).await.unwrap();

@@ -27,7 +27,7 @@ fn config(server: &JvmCql, dir: &std::path::Path) -> CqlConfig {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_with_tls_and_a_login() {
-    let start = || JvmCql::start_secure(&CqlOptions { durable: false });
+    let start = || JvmCql::start_secure(&CqlOptions { durable: false, measured: false });
     let server = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let sound = config(&server, dir.path());

@@ -66,6 +66,9 @@ pub(crate) fn fake_of(provider: &str) -> FakeProvider {
     match provider {
         "sendgrid" => FakeProvider::SendGrid { api_key: "key-1".to_owned(), groups: vec![7] },
         "mailgun" => FakeProvider::Mailgun { api_key: "key-1".to_owned(), domains: vec![DOMAIN.to_owned()] },
+        "resend" => FakeProvider::Resend { api_key: "key-1".to_owned() },
+        "sparkpost" => FakeProvider::SparkPost { api_key: "key-1".to_owned() },
+        "mandrill" => FakeProvider::Mandrill { api_key: "key-1".to_owned() },
         _ => FakeProvider::Postmark { token: "key-1".to_owned(), streams: vec![STREAM.to_owned()] },
     }
 }

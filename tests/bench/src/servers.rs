@@ -93,7 +93,7 @@ pub(crate) fn gateway_only(directory: &Path) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let server = Server::bind("gateway", any_port(), None, ServerLimits::default()).await?;
         tell(server.local_addr()?)?;
-        server.run(gateway.router(), CancellationToken::new()).await;
+        server.run(gateway.service(), CancellationToken::new()).await;
         Ok(())
     })
 }

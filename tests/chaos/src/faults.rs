@@ -74,7 +74,7 @@ pub(crate) fn kills(seed: u64, n_instances: usize) -> impl Iterator<Item = Step<
             dice.shuffle(&mut deck);
         }
         let lasts = if dice.roll(8) == 0 { dice.between(12_000, 16_000) } else { dice.between(100, 2_500) };
-        let after = Duration::from_millis(dice.between(2_000, 6_000));
+        let after = Duration::from_millis(dice.between(2_000, 8_000));
         Some(Step { after, what: deck.pop()?, lasts: Duration::from_millis(lasts) })
     })
 }
@@ -88,7 +88,9 @@ pub(crate) fn outages(seed: u64) -> impl Iterator<Item = Step<Outage>> {
             Some(first) => *first,
             None => dice.pick(&OUTAGES)?,
         };
-        let after = Duration::from_millis(if n_told < 4 { 4_000 } else { dice.between(8_000, 25_000) });
+        // The first follow closely; then there is time between them to get on with the work, or nothing ever comes through:
+        // a server alone takes ten seconds and more to be back.
+        let after = Duration::from_millis(if n_told < 4 { 4_000 } else { dice.between(20_000, 45_000) });
         n_told += 1;
         // Longer than a request may take, where it is a pause.
         let lasts = match what {

@@ -17,7 +17,7 @@
 
 use crate::draft::{self, Draft};
 use crate::json::{self, Object, Value};
-use crate::verify::{self, Signed, hmac};
+use crate::verify::{self, hmac};
 use crate::{Authentication, Context, Element, Fate, Malformed, Overload, Parsed, Provider, Request, Source};
 use domain::classify::{Evidence, Word};
 use domain::{Attribution, Failure, FailureClass, Kind, Scope, Timestamp};
@@ -33,7 +33,7 @@ impl Provider for Drip {
     }
 
     fn authenticate(&self, request: &Request<'_>, source: &Source, _: Timestamp) -> Authentication {
-        verify::judge(request, source, "hmac-sha256", |secrets| signature(request, secrets))
+        verify::judge(request, source, "hmac-sha256", |secrets| hmac::hex_of_body(request, secrets, "x-drip-signature"))
     }
 
     fn elements<'a>(&self, request: &Request<'a>) -> Result<Vec<Element<'a>>, Malformed> {
@@ -47,16 +47,14 @@ impl Provider for Drip {
         }
     }
 
+    fn kept_headers(&self) -> &'static [&'static str] {
+        &["x-drip-signature"]
+    }
+
     /// Drip tries again for up to three days after 429; any other failure that lasts disables the webhook.
     fn overload(&self) -> Overload {
         Overload::TooManyRequests
     }
-}
-
-fn signature(request: &Request<'_>, secrets: &[String]) -> Signed {
-    let given = request.header("x-drip-signature").ok_or("missing_signature")?;
-    let tag = hmac::hex_tag::<32>(given).ok_or("malformed_signature")?;
-    if hmac::matches(hmac::SHA256, secrets, &[request.body], &tag) { Ok(None) } else { Err("wrong_signature") }
 }
 
 fn parse(object: &Object<'_>, context: &Context<'_>) -> Fate {

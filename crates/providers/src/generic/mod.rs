@@ -70,15 +70,12 @@ impl Provider for Generic {
         }
     }
 
+    fn kept_headers(&self) -> &'static [&'static str] {
+        standard_webhooks::HEADERS
+    }
+
     fn check_source(&self, spec: &SourceSpec) -> Result<(), SourceError> {
-        verify::check_source(spec)?;
-        match spec.secrets.iter().all(|secret| standard_webhooks::key(secret).is_some()) {
-            true => Ok(()),
-            false => Err(SourceError(
-                "`secrets` holds text that is no Standard Webhooks secret: write base64, with or without whsec_ before it"
-                    .to_owned(),
-            )),
-        }
+        standard_webhooks::check_source(spec)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `event-data` of Mailgun's JSON webhooks.
 
-use crate::draft::{self, Draft};
+use crate::draft::{self, Draft, without_brackets};
 use crate::json::{Object, Value};
 use crate::{Context, Fate};
 use domain::classify::{Evidence, Word};
@@ -43,14 +43,6 @@ pub(super) fn parse(object: &Object<'_>, context: &Context<'_>) -> Fate {
     }
     draft.identity = [data.text("id"), data.text("url")].into_iter().map(Option::unwrap_or_default).collect();
     draft.finish(context)
-}
-
-/// `<id@host>` as `id@host`: Mailgun writes both.
-pub(super) fn without_brackets(id: Cow<'_, str>) -> Cow<'_, str> {
-    match id.trim().strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
-        Some(inner) => Cow::Owned(inner.to_owned()),
-        None => id,
-    }
 }
 
 fn kind(event: &str, data: &Object<'_>) -> (Kind, Option<Failure>) {

@@ -1,8 +1,8 @@
 //! Mailgun's legacy webhooks: a form, urlencoded or multipart. Of a field given twice the last counts, as the sender's own
 //! variables may carry the names of Mailgun's.
 
-use super::data::{Failed, without_brackets};
-use crate::draft::Draft;
+use super::data::Failed;
+use crate::draft::{Draft, without_brackets};
 use crate::form::Form;
 use crate::{Context, Fate};
 use domain::{Failure, Kind, Scope, Timestamp};

@@ -49,13 +49,7 @@ impl Provider for Postmark {
     }
 
     fn check_source(&self, spec: &SourceSpec) -> Result<(), SourceError> {
-        verify::check_source(spec)?;
-        match spec.secrets.is_empty() {
-            true => Ok(()),
-            false => Err(SourceError(
-                "postmark signs nothing: use `basic_auth` or `headers` instead of `secrets`".to_owned(),
-            )),
-        }
+        verify::check_unsigned_source(spec, self.name())
     }
 }
 

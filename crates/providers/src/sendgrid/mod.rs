@@ -44,6 +44,10 @@ impl Provider for SendGrid {
         event::parse(element, context)
     }
 
+    fn kept_headers(&self) -> &'static [&'static str] {
+        &[SIGNATURE, TIMESTAMP]
+    }
+
     fn check_source(&self, spec: &SourceSpec) -> Result<(), SourceError> {
         verify::check_source(spec)?;
         match spec.secrets.iter().all(|key| ecdsa::point(key).is_some()) {

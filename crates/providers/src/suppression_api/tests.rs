@@ -335,3 +335,126 @@ fn no_address_gets_into_details() {
     assert_eq!(said, "address (address) or (address) is malformed");
     assert_eq!(without_addresses(&"x".repeat(1_000)).len(), 200);
 }
+
+#[test]
+fn lists_of_reasons_mixed_or_by_type() {
+    for scope in ["all", "non_critical", "marketing", "all marketing"] {
+        check_edits("resend", scope, "", "", false, "+suppressions");
+        check_edits("mandrill", scope, "", "", false, "+rejects");
+    }
+    check_edits("sparkpost", "all", "", "", false, "+non_transactional +transactional");
+    check_edits("sparkpost", "marketing", "", "", false, "+non_transactional");
+    check_edits("sparkpost", "non_critical", "", "", false, "+non_transactional");
+    check_edits("sparkpost", "marketing", "", "all", false, "-transactional +non_transactional");
+    check_edits("sparkpost", "", "", "marketing", false, "-non_transactional -transactional");
+    check_edits("resend", "non_critical", "non_critical", "all", false, "");
+    check_edits("mandrill", "", "", "non_critical", false, "-rejects");
+    for provider in ["resend", "sparkpost", "mandrill"] {
+        check_edits(provider, "category:news sender:+15550001111", "", "", false, "");
+        let mut settings = settings(provider);
+        settings.domain = Some("mg.example.com".to_owned());
+        assert!(suppression_api(provider).unwrap().check(&settings).is_err());
+        (settings.domain, settings.credential) = (None, String::new());
+        assert!(suppression_api(provider).unwrap().check(&settings).is_err());
+    }
+}
+
+#[test]
+fn requests_to_resend_sparkpost_and_mandrill() {
+    let (add, remove) = (Action::Add, Action::Remove);
+    let odd = "a+b/c%d@example.com";
+    check_request(
+        "resend",
+        &edit(add, "suppressions", &[]),
+        &["a@x.org", "b@x.org"],
+        r#"POST https://api.resend.com/suppressions/batch/add {"emails":["a@x.org","b@x.org"]}"#,
+    );
+    check_request(
+        "resend",
+        &edit(remove, "suppressions", &[]),
+        &[odd],
+        "DELETE https://api.resend.com/suppressions/a%2Bb%2Fc%25d%40example.com",
+    );
+    check_request(
+        "sparkpost",
+        &edit(add, "transactional", &[]),
+        &["a@x.org"],
+        r#"PUT https://api.sparkpost.com/api/v1/suppression-list/ {"recipients":[{"description":"suppressed by Quell","recipient":"a@x.org","type":"transactional"}]}"#,
+    );
+    check_request(
+        "sparkpost",
+        &edit(remove, "non_transactional", &[]),
+        &[odd],
+        r#"DELETE https://api.sparkpost.com/api/v1/suppression-list/a%2Bb%2Fc%25d%40example.com {"type":"non_transactional"}"#,
+    );
+    check_request(
+        "mandrill",
+        &edit(add, "rejects", &[]),
+        &["a@x.org"],
+        r#"POST https://mandrillapp.com/api/1.0/rejects/add.json {"comment":"suppressed by Quell","email":"a@x.org","key":"key-1"}"#,
+    );
+    check_request(
+        "mandrill",
+        &edit(remove, "rejects", &[]),
+        &["a@x.org"],
+        r#"POST https://mandrillapp.com/api/1.0/rejects/delete.json {"email":"a@x.org","key":"key-1"}"#,
+    );
+}
+
+#[test]
+fn answers_of_resend_sparkpost_and_mandrill() {
+    let (add, remove) = (edit(Action::Add, "transactional", &[]), edit(Action::Remove, "transactional", &[]));
+    let (two, one) = (["a@x.org", "b@x.org"], ["a@x.org"]);
+    check_answer("resend", &add, &two, &answer(201, &[], r#"{"data":[]}"#), "done done");
+    check_answer("resend", &add, &two, &answer(422, &[], r#"{"message":"Invalid"}"#), "split");
+    check_answer("resend", &remove, &one, &answer(404, &[], ""), "done");
+    check_answer("resend", &add, &one, &answer(403, &[], r#"{"message":"no"}"#), "blocked status 403: no");
+    let bad = r#"{"errors":[{"message":"PUT body contains 1 invalid or malformed recipient(s): a@x.org"}]}"#;
+    check_answer("sparkpost", &add, &two, &answer(400, &[], bad), "split");
+    check_answer(
+        "sparkpost",
+        &add,
+        &one,
+        &answer(400, &[], bad),
+        "refused(status 400: PUT body contains 1 invalid or malformed recipient(s): (address))",
+    );
+    let kept = r#"{"errors":[{"message":"Recipient could not be removed - Compliance"}]}"#;
+    check_answer(
+        "sparkpost",
+        &remove,
+        &one,
+        &answer(403, &[], kept),
+        "refused(Recipient could not be removed - Compliance)",
+    );
+    let key = r#"{"errors":[{"message":"Forbidden."}]}"#;
+    check_answer("sparkpost", &remove, &one, &answer(403, &[], key), "blocked status 403: Forbidden.");
+    check_answer("mandrill", &add, &one, &answer(200, &[], r#"{"email":"a@x.org","added":true}"#), "done");
+    check_answer(
+        "mandrill",
+        &add,
+        &one,
+        &answer(200, &[], r#"{"email":"a@x.org","added":false}"#),
+        "refused(not added: the address stands on Mandrill's allow list)",
+    );
+    check_answer("mandrill", &remove, &one, &answer(200, &[], r#"{"deleted":false}"#), "done");
+    let error = |name: &str| format!(r#"{{"status":"error","code":-1,"name":"{name}","message":"no"}}"#);
+    check_answer("mandrill", &add, &one, &answer(500, &[], &error("Invalid_Key")), "blocked status 500: no");
+    check_answer("mandrill", &add, &one, &answer(500, &[], &error("ValidationError")), "refused(status 500: no)");
+    check_answer("mandrill", &add, &one, &answer(500, &[], &error("GeneralError")), "retry None unclear=true");
+    check_answer("mandrill", &add, &one, &answer(502, &[], "<html>"), "retry None unclear=true");
+}
+
+#[test]
+fn resend_sparkpost_and_mandrill_are_read_back() {
+    let off = edit(Action::Remove, "transactional", &[]);
+    check_holds("resend", &off, &answer(200, &[], r#"{"object":"suppression","id":"1"}"#), Some(true));
+    check_holds("resend", &off, &answer(404, &[], ""), Some(false));
+    check_holds("resend", &off, &answer(500, &[], ""), None);
+    check_holds("sparkpost", &off, &answer(200, &[], r#"{"results":[{"type":"non_transactional"}]}"#), Some(false));
+    check_holds("sparkpost", &off, &answer(200, &[], r#"{"results":[{"type":"transactional"}]}"#), Some(true));
+    check_holds("sparkpost", &off, &answer(404, &[], ""), Some(false));
+    check_holds("mandrill", &off, &answer(200, &[], "[]"), Some(false));
+    check_holds("mandrill", &off, &answer(200, &[], r#"[{"email":"A@x.org","expired":false}]"#), Some(true));
+    check_holds("mandrill", &off, &answer(200, &[], r#"[{"email":"a@x.org","expired":true}]"#), Some(false));
+    check_holds("mandrill", &off, &answer(500, &[], "[]"), None);
+}

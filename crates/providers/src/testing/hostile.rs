@@ -11,6 +11,19 @@ const FIXTURES: &[(&str, &str)] = &[
     ("drip", include_str!("../drip/fixtures/events.json")),
     ("twilio", include_str!("../twilio/fixtures/events.json")),
     ("generic", include_str!("../generic/fixtures/events.json")),
+    ("resend", include_str!("../resend/fixtures/events.json")),
+    ("mailersend", include_str!("../mailersend/fixtures/events.json")),
+    ("mailtrap", include_str!("../mailtrap/fixtures/events.json")),
+    ("sparkpost", include_str!("../sparkpost/fixtures/events.json")),
+    ("mandrill", include_str!("../mandrill/fixtures/events.json")),
+    ("brevo", include_str!("../brevo/fixtures/events.json")),
+    ("mailjet", include_str!("../mailjet/fixtures/events.json")),
+    ("postal", include_str!("../postal/fixtures/events.json")),
+    ("unisender-go", include_str!("../unisender_go/fixtures/events.json")),
+    ("mailomat", include_str!("../mailomat/fixtures/events.json")),
+    ("vonage", include_str!("../vonage/fixtures/events.json")),
+    ("scaleway", include_str!("../scaleway/fixtures/events.json")),
+    ("sweego", include_str!("../sweego/fixtures/events.json")),
 ];
 const CONTENT_TYPES: &[&str] =
     &["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "text/plain", ""];

@@ -55,6 +55,10 @@ impl Provider for Twilio {
             Err(reason) => draft::dead(reason),
         }
     }
+
+    fn kept_headers(&self) -> &'static [&'static str] {
+        &["x-twilio-signature", "i-twilio-idempotency-token"]
+    }
 }
 
 fn parse(given: &Parameters<'_>, element: &Element<'_>, context: &Context<'_>) -> Fate {

@@ -10,6 +10,7 @@
 //! Source: <https://www.twilio.com/docs/usage/webhooks/webhooks-security>.
 
 use crate::form::{Form, is_form};
+use crate::verify::url::{Parts, signed_url, split_query};
 use crate::verify::{Signed, hmac, same};
 use crate::{Request, Source};
 use std::borrow::Cow;
@@ -26,54 +27,6 @@ pub(super) fn signature(request: &Request<'_>, source: &Source, tokens: &[String
     let matched =
         variants(&url).any(|variant| hmac::matches(hmac::SHA1, tokens, &[variant.as_bytes(), &parameters], &tag));
     if matched { Ok(None) } else { Err("wrong_signature") }
-}
-
-/// The URL that the provider called: `public_url` with the request's own query, and with its path where `public_url` names
-/// only an origin. Without a `public_url` the request's own URL must be absolute.
-fn signed_url<'a>(url: &'a str, public_url: Option<&str>) -> Option<Cow<'a, str>> {
-    let absolute = Parts::of(url);
-    let Some(public) = public_url else {
-        return absolute.map(|_| Cow::Borrowed(url));
-    };
-    let public = Parts::of(public)?;
-    let rest = absolute.map_or(url, |parts| parts.rest);
-    let (path, query) = split_query(rest);
-    let (base, _) = split_query(public.rest.split('#').next().unwrap_or_default());
-    let base = if matches!(base, "" | "/") { path } else { base };
-    Some(Cow::Owned(format!("{}://{}{base}{query}", public.scheme, public.authority)))
-}
-
-fn split_query(rest: &str) -> (&str, &str) {
-    rest.split_at(rest.find('?').unwrap_or(rest.len()))
-}
-
-/// Scheme, authority and what follows of an absolute URL.
-#[derive(Debug, Clone, Copy)]
-struct Parts<'a> {
-    scheme: &'a str,
-    authority: &'a str,
-    rest: &'a str,
-}
-
-impl<'a> Parts<'a> {
-    fn of(url: &'a str) -> Option<Self> {
-        let (scheme, after) = url.split_once("://")?;
-        if !matches!(scheme, "http" | "https") {
-            return None;
-        }
-        let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
-        (!authority.is_empty()).then_some(Self { scheme, authority, rest })
-    }
-
-    /// The authority without its port.
-    fn without_port(self) -> &'a str {
-        let host_at = self.authority.rfind('@').map_or(0, |at| at + 1);
-        let end = match self.authority.rfind(':') {
-            Some(colon) if colon > host_at && !self.authority[colon..].contains(']') => colon,
-            _ => self.authority.len(),
-        };
-        &self.authority[..end]
-    }
 }
 
 /// The spellings under which Twilio may have signed a URL, the likeliest first; six at most.

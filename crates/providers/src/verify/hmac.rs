@@ -1,6 +1,7 @@
 //! HMAC (RFC 2104) over SHA-1 and SHA-256.
 
-use super::same;
+use super::{Signed, same};
+use crate::Request;
 use ring::hmac;
 
 pub(crate) use ring::hmac::{HMAC_SHA1_FOR_LEGACY_USE_ONLY as SHA1, HMAC_SHA256 as SHA256};
@@ -32,4 +33,11 @@ pub(crate) fn base64_tag<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut buffer = [0; 64];
     let length = STANDARD.decode_slice(text, &mut buffer).ok()?;
     buffer.get(..length)?.try_into().ok()
+}
+
+/// Judges a header that holds HMAC-SHA256 over the raw body, in hex of either case.
+pub(crate) fn hex_of_body(request: &Request<'_>, secrets: &[String], header: &str) -> Signed {
+    let given = request.header(header).ok_or("missing_signature")?;
+    let tag = hex_tag::<32>(given).ok_or("malformed_signature")?;
+    if matches(SHA256, secrets, &[request.body], &tag) { Ok(None) } else { Err("wrong_signature") }
 }

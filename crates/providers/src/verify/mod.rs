@@ -7,8 +7,12 @@
 
 pub(crate) mod ecdsa;
 pub(crate) mod hmac;
+pub(crate) mod jwt;
+pub(crate) mod md5;
+pub(crate) mod rsa;
 pub(crate) mod standard_webhooks;
 mod static_secrets;
+pub(crate) mod url;
 
 use crate::{Authentication, Request, Source, SourceError, SourceSpec};
 use domain::Timestamp;
@@ -80,6 +84,17 @@ pub(crate) fn check_source(spec: &SourceSpec) -> Result<(), SourceError> {
         );
     }
     Ok(())
+}
+
+/// Checks a source of a provider that signs nothing.
+pub(crate) fn check_unsigned_source(spec: &SourceSpec, provider: &str) -> Result<(), SourceError> {
+    check_source(spec)?;
+    match spec.secrets.is_empty() {
+        true => Ok(()),
+        false => Err(SourceError(format!(
+            "{provider} signs nothing: use `basic_auth`, `bearer` or `headers` instead of `secrets`"
+        ))),
+    }
 }
 
 /// Whether a signed time lies within the source's window around now, either way.

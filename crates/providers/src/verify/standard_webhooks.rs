@@ -4,11 +4,15 @@
 //! a list separated by spaces, so that a sender can rotate its key; other versions in it are passed over.
 
 use super::{Signed, TOLERANCE_SECONDS, fresh, hmac, seconds};
-use crate::{Request, Source};
+use crate::{Request, Source, SourceError, SourceSpec};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use domain::Timestamp;
+
+/// The headers of a signed request, by either name.
+pub(crate) const HEADERS: &[&str] =
+    &["webhook-id", "webhook-timestamp", "webhook-signature", "svix-id", "svix-timestamp", "svix-signature"];
 
 /// Secrets are passed around with and without their padding, and with stray bits where it was cut off.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -25,6 +29,18 @@ pub(crate) fn key(secret: &str) -> Option<Vec<u8>> {
     let text = secret.trim();
     let key = LENIENT.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok()?;
     (!key.is_empty()).then_some(key)
+}
+
+/// Checks a source whose secrets are keys of this scheme.
+pub(crate) fn check_source(spec: &SourceSpec) -> Result<(), SourceError> {
+    super::check_source(spec)?;
+    match spec.secrets.iter().all(|secret| key(secret).is_some()) {
+        true => Ok(()),
+        false => Err(SourceError(
+            "`secrets` holds text that is no Standard Webhooks secret: write base64, with or without whsec_ before it"
+                .to_owned(),
+        )),
+    }
 }
 
 /// Judges a request's signature.

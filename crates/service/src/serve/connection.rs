@@ -1,8 +1,8 @@
 //! One connection from accepting to its end.
 
-use super::{PacedBody, ServerLimits, io::WriteTimeout, tls::Tls};
+use super::{Answers, PacedBody, ServerLimits, io::WriteTimeout, tls::Tls};
 use crate::Problem;
-use axum::{Router, body::Body, response::IntoResponse};
+use axum::{body::Body, response::IntoResponse};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
@@ -29,20 +29,18 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tower::Service as _;
 
 /// What all connections of a listener share.
-#[derive(Debug)]
-pub(super) struct Served {
+pub(super) struct Served<A> {
     pub(super) name: &'static str,
-    pub(super) router: Router,
+    pub(super) answers: A,
     pub(super) tls: Option<Tls>,
     pub(super) limits: ServerLimits,
     pub(super) stop: CancellationToken,
     pub(super) cut: CancellationToken,
 }
 
-impl Served {
+impl<A: Answers> Served<A> {
     pub(super) async fn connection(&self, stream: TcpStream) {
         let accepted = Instant::now();
         if let Err(error) = stream.set_nodelay(true) {
@@ -64,12 +62,12 @@ impl Served {
     async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, accepted: Instant) {
         let pulse = Arc::new(Pulse::new(accepted));
         let service = hyper::service::service_fn({
-            let (router, pulse) = (self.router.clone(), pulse.clone());
+            let (answers, pulse) = (self.answers.clone(), pulse.clone());
             let (grace, rate) = (Duration::from_millis(self.limits.body_grace_ms), self.limits.body_bytes_per_s_min);
             move |request: Request<Incoming>| {
                 let beat = Beat::begin(&pulse);
                 let request = request.map(|body| Body::new(PacedBody::new(body, grace, rate)));
-                answer(router.clone(), request, beat)
+                answer(answers.clone(), request, beat)
             }
         });
         let builder = self.builder();
@@ -142,8 +140,12 @@ impl Served {
     }
 }
 
-async fn answer(mut router: Router, request: Request<Body>, beat: Beat) -> Result<Response<Counted>, Infallible> {
-    let handled = AssertUnwindSafe(async move { router.call(request).await }).catch_unwind().await;
+async fn answer<A: Answers>(
+    mut answers: A,
+    request: Request<Body>,
+    beat: Beat,
+) -> Result<Response<Counted>, Infallible> {
+    let handled = AssertUnwindSafe(async move { answers.call(request).await }).catch_unwind().await;
     let response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},

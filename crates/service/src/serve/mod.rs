@@ -9,10 +9,11 @@ mod tls;
 pub use body::{PacedBody, Slow, is_slow};
 pub use tls::{TlsError, TlsFiles, install_crypto};
 
-use axum::Router;
+use axum::{body::Body, response::Response};
 use connection::Served;
+use http::Request;
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tls::Tls;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -82,6 +83,21 @@ pub enum ServeError {
     Tls(#[from] TlsError),
 }
 
+/// What answers requests: an axum router, or any service like one.
+pub trait Answers:
+    tower::Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: tower::Service<Request<Body>, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
@@ -119,12 +135,12 @@ impl Server {
 
     /// Serves until `stop`; then accepts no more, finishes the requests that were begun, and cuts what takes longer than
     /// the drain timeout. A panic in a handler is that request's 500.
-    pub async fn run(self, router: Router, stop: CancellationToken) -> Drained {
+    pub async fn run(self, answers: impl Answers, stop: CancellationToken) -> Drained {
         let Self { name, listener, tls, limits } = self;
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
-        let served = Arc::new(Served { name, router, tls, limits, stop: stop.clone(), cut: cut.clone() });
+        let served = Arc::new(Served { name, answers, tls, limits, stop: stop.clone(), cut: cut.clone() });
         while let Some((stream, permit)) = next(name, &listener, &permits, &stop).await {
             let served = served.clone();
             tasks.spawn(async move {

@@ -6,9 +6,12 @@
 mod call;
 mod lists;
 mod mailgun;
+mod mandrill;
 mod postmark;
+mod resend;
 mod sendgrid;
 mod server;
+mod sparkpost;
 
 pub use call::{Answer, Call};
 pub use lists::{Entry, Lists, Origin};
@@ -47,6 +50,21 @@ pub enum FakeProvider {
         token: String,
         /// Message streams.
         streams: Vec<String>,
+    },
+    /// Resend: the API key.
+    Resend {
+        /// Bearer token.
+        api_key: String,
+    },
+    /// SparkPost: the API key.
+    SparkPost {
+        /// `Authorization`, as it is.
+        api_key: String,
+    },
+    /// Mandrill: the API key.
+    Mandrill {
+        /// `key` in the body.
+        api_key: String,
     },
 }
 
@@ -185,6 +203,9 @@ impl FakeApi {
             FakeProvider::SendGrid { api_key, groups } => sendgrid::answer(&mut state.lists, api_key, groups, call),
             FakeProvider::Mailgun { api_key, domains } => mailgun::answer(&mut state.lists, api_key, domains, call),
             FakeProvider::Postmark { token, streams } => postmark::answer(&mut state.lists, token, streams, call),
+            FakeProvider::Resend { api_key } => resend::answer(&mut state.lists, api_key, call),
+            FakeProvider::SparkPost { api_key } => sparkpost::answer(&mut state.lists, api_key, call),
+            FakeProvider::Mandrill { api_key } => mandrill::answer(&mut state.lists, api_key, call),
         }
     }
 
@@ -204,7 +225,8 @@ impl FakeApi {
     }
 
     /// Whether a list holds an address. Lists: SendGrid `global`, `group/ID`, `bounces`, `blocks`, `spam_reports`,
-    /// `invalid_emails`; Mailgun `DOMAIN/bounces`, `DOMAIN/complaints`, `DOMAIN/unsubscribes`; Postmark the stream.
+    /// `invalid_emails`; Mailgun `DOMAIN/bounces`, `DOMAIN/complaints`, `DOMAIN/unsubscribes`; Postmark the stream; Resend
+    /// `suppressions`; SparkPost `transactional`, `non_transactional`; Mandrill `rejects`.
     pub fn holds(&self, list: &str, address: &str) -> bool {
         self.state().lists.get(list, address).is_some()
     }
@@ -224,10 +246,15 @@ impl FakeApi {
         self.state().lists.distinct()
     }
 
-    /// The provider suppresses by itself after a hard bounce. `place` is the Mailgun domain or Postmark stream; SendGrid has
-    /// none.
+    /// The provider suppresses by itself after a hard bounce. `place` is the Mailgun domain or Postmark stream, SendGrid has
+    /// none; with the others it is the list.
     pub fn bounced_by_itself(&self, place: &str, address: &str) {
         self.by_itself(place, address, ["bounces", "bounces"], "HardBounce");
+    }
+
+    /// The provider puts an address on a list for a reason of its own, by its own word for it.
+    pub fn put_by_itself(&self, list: &str, address: &str, reason: &str) {
+        self.state().lists.put(list, address, Origin::Provider, reason, &[]);
     }
 
     /// The provider suppresses by itself after a complaint.
@@ -247,7 +274,11 @@ impl FakeApi {
                 let tags = if mailgun == "unsubscribes" { vec!["*".to_owned()] } else { Vec::new() };
                 (format!("{place}/{mailgun}"), tags)
             }
-            FakeProvider::Postmark { .. } => (place.to_owned(), Vec::new()),
+            // They keep one list, or stand for several of which the caller names one.
+            FakeProvider::Postmark { .. }
+            | FakeProvider::Resend { .. }
+            | FakeProvider::SparkPost { .. }
+            | FakeProvider::Mandrill { .. } => (place.to_owned(), Vec::new()),
         };
         self.state().lists.put(&list, address, Origin::Provider, reason, &tags);
     }

@@ -21,11 +21,14 @@ pub struct CqlOptions {
     /// Every acknowledged write is on disk, schema included, so that `kill()` loses nothing. Slower: each write waits for
     /// the disk. On by default.
     pub durable: bool,
+    /// It is measured: as the server comes, with room and the whole compiler, where tests have something that starts
+    /// quickly and stays small.
+    pub measured: bool,
 }
 
 impl Default for CqlOptions {
     fn default() -> Self {
-        Self { durable: true }
+        Self { durable: true, measured: false }
     }
 }
 
@@ -148,12 +151,27 @@ fn has_user(first_log: &Path) -> io::Result<()> {
     if is_made { Ok(()) } else { Err(io::Error::other("its user is not there yet")) }
 }
 
+/// A store that shares a small machine with a test.
+const SMALL: &str = "commitlog_segment_size: 8MiB
+commitlog_total_space: 64MiB
+memtable_heap_space: 64MiB
+memtable_offheap_space: 64MiB
+concurrent_reads: 8
+concurrent_writes: 8
+concurrent_counter_writes: 4
+file_cache_size: 16MiB
+networking_cache_size: 16MiB
+key_cache_size: 4MiB
+counter_cache_size: 1MiB";
+
 fn configuration(options: &CqlOptions, [port, storage, storage_tls]: [u16; 3], dir: &Path) -> String {
     let sync = if options.durable {
         "commitlog_sync: batch"
     } else {
         "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms"
     };
+    // Measured ones have what Cassandra comes with.
+    let sizes = if options.measured { "" } else { SMALL };
     let dir = dir.display();
     format!(
         r#"cluster_name: quell-test
@@ -175,19 +193,9 @@ saved_caches_directory: "{dir}/saved_caches"
 hints_directory: "{dir}/hints"
 cdc_raw_directory: "{dir}/cdc_raw"
 {sync}
-commitlog_segment_size: 8MiB
-commitlog_total_space: 64MiB
-memtable_heap_space: 64MiB
-memtable_offheap_space: 64MiB
 memtable_flush_writers: 1
 concurrent_compactors: 1
-concurrent_reads: 8
-concurrent_writes: 8
-concurrent_counter_writes: 4
-file_cache_size: 16MiB
-networking_cache_size: 16MiB
-key_cache_size: 4MiB
-counter_cache_size: 1MiB
+{sizes}
 auto_snapshot: false
 auto_bootstrap: false
 disk_failure_policy: die
@@ -240,29 +248,31 @@ const OPENS: &[&str] = &[
 ];
 
 fn machine(options: &CqlOptions, dir: &Path) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = [
-        "-Xms256m",
-        "-Xmx768m",
-        "-Xss512k",
-        "-XX:MaxDirectMemorySize=256m",
-        "-XX:+UseSerialGC",
-        "-XX:+ExitOnOutOfMemoryError",
-        "-XX:TieredStopAtLevel=1",
-        "-Xshare:auto",
-        // One node has nobody to wait for.
-        "-Dcassandra.skip_wait_for_gossip_to_settle=0",
-        "-Dcassandra.ring_delay_ms=100",
-        "-Dcassandra.superuser_setup_delay_ms=-1",
-        "-Dcassandra.disable_auth_caches_remote_configuration=true",
-        "-Djava.awt.headless=true",
-        "-Djava.net.preferIPv4Stack=true",
-        "-Dio.netty.tryReflectionSetAccessible=true",
-        "-Djna.nosys=true",
-        "-Djdk.attach.allowAttachSelf=true",
-        "-Dcassandra-foreground=yes",
-    ]
-    .map(OsString::from)
-    .to_vec();
+    let memory: &[&str] = if options.measured {
+        &["-Xms2g", "-Xmx2g", "-XX:MaxDirectMemorySize=1g", "-XX:+UseParallelGC"]
+    } else {
+        &["-Xms256m", "-Xmx768m", "-XX:MaxDirectMemorySize=256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    };
+    let mut arguments: Vec<OsString> = memory.iter().map(OsString::from).collect();
+    arguments.extend(
+        [
+            "-Xss512k",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-Xshare:auto",
+            // One node has nobody to wait for.
+            "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+            "-Dcassandra.ring_delay_ms=100",
+            "-Dcassandra.superuser_setup_delay_ms=-1",
+            "-Dcassandra.disable_auth_caches_remote_configuration=true",
+            "-Djava.awt.headless=true",
+            "-Djava.net.preferIPv4Stack=true",
+            "-Dio.netty.tryReflectionSetAccessible=true",
+            "-Djna.nosys=true",
+            "-Djdk.attach.allowAttachSelf=true",
+            "-Dcassandra-foreground=yes",
+        ]
+        .map(OsString::from),
+    );
     if !options.durable {
         // Tables of the schema are not flushed at each change: quick, but a replay after a kill would not know them.
         arguments.push("-Dcassandra.unsafesystem=true".into());

@@ -164,7 +164,7 @@ fn on_java(kind: Kind) -> Result<Found, ServerError> {
         }
         Kind::Cql => {
             // Nobody kills the shared one.
-            let server = JvmCql::start(&CqlOptions { durable: false })?;
+            let server = JvmCql::start(&CqlOptions { durable: false, measured: false })?;
             found(server.address().to_owned(), Box::new(server))
         }
         Kind::Registry => {

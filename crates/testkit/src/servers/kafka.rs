@@ -25,6 +25,9 @@ pub struct KafkaOptions {
     pub settings: Vec<(String, String)>,
     /// Adds a listener with TLS and one with TLS and SASL, see [`JvmKafka::security`].
     pub secure: bool,
+    /// It is measured: as the server comes, with room and the whole compiler, where tests have something that starts
+    /// quickly and stays small.
+    pub measured: bool,
 }
 
 /// A Kafka that only its owner uses, and that its owner may stop, kill, pause and start again on the same ports and data.
@@ -131,7 +134,7 @@ impl JvmKafka {
         }
         fs::write(&properties, text).map_err(ServerError::io("writing server.properties"))?;
         format_storage(class_path, &properties, security.as_ref())?;
-        let mut arguments = machine();
+        let mut arguments = machine(options.measured);
         arguments.extend(["-cp".into(), class_path.into(), "kafka.Kafka".into(), properties.into()]);
         let address = bootstrap.clone();
         let probe = Box::new(move || match probe::kafka(&address)? {
@@ -184,26 +187,26 @@ pub(crate) const SETTINGS: &[(&str, &str)] = &[
     ("controlled.shutdown.enable", "false"),
 ];
 
-fn machine() -> Vec<OsString> {
-    [
-        "-Xms128m",
-        "-Xmx512m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
+fn machine(is_measured: bool) -> Vec<OsString> {
+    let memory: &[&str] = if is_measured {
+        &["-Xms1g", "-Xmx1g", "-XX:+UseParallelGC"]
+    } else {
+        &["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    };
+    let rest = [
         "-Xshare:auto",
         "-Djava.awt.headless=true",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
-    ]
-    .map(OsString::from)
-    .to_vec()
+    ];
+    memory.iter().chain(&rest).map(OsString::from).collect()
 }
 
 /// Gives the data folder its cluster id, as KRaft asks before the first start, and the user who logs in by SCRAM.
 fn format_storage(class_path: &OsStr, properties: &Path, security: Option<&KafkaSecurity>) -> Result<(), ServerError> {
     let mut command = Command::new(java::program("java")?);
-    command.args(machine()).arg("-cp").arg(class_path);
+    command.args(machine(false)).arg("-cp").arg(class_path);
     command.args(["kafka.tools.StorageTool", "format", "-t", &random_id(), "-c"]).arg(properties);
     if let Some(KafkaSecurity { user, password, .. }) = security {
         command.arg("--add-scram").arg(format!("SCRAM-SHA-512=[name={user},password={password}]"));

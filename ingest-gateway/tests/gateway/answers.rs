@@ -180,22 +180,22 @@ async fn a_replayed_token_passes_only_with_its_first_body() {
         (response.status().as_u16(), response.text().await.unwrap())
     };
     let first = mailgun("token-1", "a@example.com");
-    assert_eq!(send("/webhooks/mailgun", first.clone()).await.0, 202);
+    assert_eq!(send("/webhooks/mailgun", first.clone()).await.0, 200);
     // The provider's retry.
-    assert_eq!(send("/webhooks/mailgun", first).await.0, 202);
+    assert_eq!(send("/webhooks/mailgun", first).await.0, 200);
     let (status, text) = send("/webhooks/mailgun", mailgun("token-1", "victim@example.com")).await;
     assert_eq!(status, 401);
     assert!(text.contains(r#""reason":"replayed_token""#), "{text}");
-    assert_eq!(send("/webhooks/mailgun", mailgun("token-2", "victim@example.com")).await.0, 202);
+    assert_eq!(send("/webhooks/mailgun", mailgun("token-2", "victim@example.com")).await.0, 200);
     assert_eq!(gateway.appended(), 3);
 
     // A body that is refused binds nothing.
     let senseless = mailgun("token-3", "");
     assert_eq!(send("/webhooks/mailgun", senseless).await.0, 400);
-    assert_eq!(send("/webhooks/mailgun", mailgun("token-3", "a@example.com")).await.0, 202);
+    assert_eq!(send("/webhooks/mailgun", mailgun("token-3", "a@example.com")).await.0, 200);
 
     // Where the source only reports, a replay is taken and marked.
-    assert_eq!(send("/webhooks/mailgun/shadow", mailgun("token-1", "other@example.com")).await.0, 202);
+    assert_eq!(send("/webhooks/mailgun/shadow", mailgun("token-1", "other@example.com")).await.0, 200);
     let raw = gateway.raw(4);
     assert_eq!((raw.shadow, raw.verified.as_str()), (true, "none"));
 }
@@ -208,7 +208,7 @@ async fn a_signed_time_grows_stale() {
         request.send().await.unwrap().status().as_u16()
     };
     gateway.clock.advance_micros(12 * 3_600 * 1_000_000);
-    assert_eq!(send("token-1").await, 202);
+    assert_eq!(send("token-1").await, 200);
     gateway.clock.advance_micros(1_000_000);
     assert_eq!(send("token-2").await, 401);
 }

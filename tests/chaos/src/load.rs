@@ -159,11 +159,11 @@ impl Load {
                     let mut seen = self.seen();
                     *seen.statuses.entry(status).or_default() += 1;
                     let said = || String::from_utf8_lossy(&answer.body).into_owned();
-                    if status == 202 {
+                    if (200..300).contains(&status) {
                         let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
                         match told["receipt_id"].as_str() {
                             Some(receipt) => seen.obligations.push(Obligation { receipt: receipt.to_owned(), body }),
-                            None => seen.wrong.push(format!("202 without a receipt: {}", said())),
+                            None => seen.wrong.push(format!("{status} without a receipt: {}", said())),
                         }
                         return Ok(());
                     }

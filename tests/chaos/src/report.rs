@@ -93,7 +93,7 @@ impl fmt::Display for Report {
         line("facts", self.facts.to_string())?;
         line("webhooks answered 2xx", self.seen.obligations.len().to_string())?;
         line("  of them spooled", spooled.to_string())?;
-        for (status, count) in self.seen.statuses.iter().filter(|(status, _)| **status != 202) {
+        for (status, count) in self.seen.statuses.iter().filter(|(status, _)| !(200..300).contains(*status)) {
             line(&format!("answers {status}, sent again"), count.to_string())?;
         }
         line("attempts that found nobody", self.seen.unsent.to_string())?;

@@ -47,12 +47,12 @@ pub(crate) fn report(story: &Story, found: &Found) -> Report {
 fn webhooks(report: &mut Report, story: &Story, found: &Found) {
     report.section("Webhooks");
     let Found { email, sms, metrics, .. } = found;
-    report.count("email, answered 202", email.accepted, story.arrivals.len(), "bounces, complaints, unsubscribes");
-    report.count("SMS, answered 202", sms.accepted, story.sms.len(), "failed text messages");
-    let counted = to_usize(metrics.sum("quell_gateway_webhooks_total", "status=\"202\""));
+    report.count("email, answered 2xx", email.accepted, story.arrivals.len(), "bounces, complaints, unsubscribes");
+    report.count("SMS, answered 2xx", sms.accepted, story.sms.len(), "failed text messages");
+    let counted = to_usize(metrics.sum("quell_gateway_webhooks_total", "cause=\"accepted\""));
     report.count("by the gateway's count", counted, story.arrivals.len() + story.sms.len(), "both");
-    let others: u64 =
-        [email, sms].iter().flat_map(|played| played.statuses.iter()).filter(|(s, _)| **s != 202).map(|(_, n)| n).sum();
+    let statuses = [email, sms].into_iter().flat_map(|played| played.statuses.iter());
+    let others: u64 = statuses.filter(|(status, _)| !(200..300).contains(*status)).map(|(_, count)| count).sum();
     report.measure("answered otherwise", grouped(to_usize(others)), "sent again, as providers do");
     let duplicates = to_usize(metrics.sum("quell_suppressor_duplicates_total", ""));
     report.count("duplicates dropped", duplicates, story.duplicates(), "");

@@ -24,7 +24,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Played {
-    /// Webhooks answered 202, each once.
+    /// Webhooks answered 2xx, each once.
     pub(crate) accepted: usize,
     /// Requests by status; 0 is no answer.
     pub(crate) statuses: BTreeMap<u16, u64>,
@@ -98,10 +98,8 @@ async fn deliver(http: &Http, request: &SignedRequest, played: &mut Played) -> a
             Ok(Answered { status, retry_after }) => {
                 played.latencies.push(begun.elapsed());
                 *played.statuses.entry(status).or_default() += 1;
-                if status == 202 {
-                    played.accepted += 1;
-                }
                 if (200..300).contains(&status) {
+                    played.accepted += 1;
                     return Ok(());
                 }
                 last = format!("the answer was {status}");

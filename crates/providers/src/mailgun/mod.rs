@@ -62,6 +62,11 @@ impl Provider for Mailgun {
             Err(reason) => vec![Fate::Dead(reason)],
         }
     }
+
+    /// Anything but 200 is repeated, and 406 ends it (Mailgun, "Webhooks").
+    fn accepted(&self) -> http::StatusCode {
+        http::StatusCode::OK
+    }
 }
 
 fn signature(request: &Request<'_>, source: &Source, secrets: &[String], now: Timestamp) -> Signed {

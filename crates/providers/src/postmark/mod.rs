@@ -51,6 +51,11 @@ impl Provider for Postmark {
     fn check_source(&self, spec: &SourceSpec) -> Result<(), SourceError> {
         verify::check_unsigned_source(spec, self.name())
     }
+
+    /// Anything but 200 is repeated (Postmark, "Webhooks overview").
+    fn accepted(&self) -> http::StatusCode {
+        http::StatusCode::OK
+    }
 }
 
 fn parse(object: &Object<'_>, context: &Context<'_>) -> Fate {

@@ -23,4 +23,4 @@ mod topic;
 mod webhook;
 
 pub use report::Report;
-pub use run::{Options, Plan, run};
+pub use run::{BrokerDropped, Options, Plan, run};

@@ -56,6 +56,16 @@ pub enum Plan {
     Calm,
 }
 
+/// The broker lost the ends of transactions in one of its restarts, and nothing settled: no verdict. Run it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokerDropped;
+
+impl std::fmt::Display for BrokerDropped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the single broker dropped the ends of transactions in a restart (its log has \"Couldn't find leader endpoint\"): run it again")
+    }
+}
+
 const READY_MAX: Duration = Duration::from_secs(120);
 
 /// Runs it. What it wrote is removed if all is well, and else kept, and named on standard error.
@@ -72,6 +82,10 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let cluster = tokio::task::spawn_blocking(Cluster::start).await??;
     let ended = on_cluster(options, dir.path(), &cluster, &journal).await;
     let is_well = ended.as_ref().is_ok_and(|report| report.wrong().is_empty());
+    let ended = match ended {
+        Err(error) if cluster.has_dropped_markers() => Err(error.context(BrokerDropped)),
+        other => other,
+    };
     if !is_well {
         cluster.keep_logs(dir.path());
         let kept = dir.keep();

@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test")]
 
-use chaos_tests::{Options, Plan, run};
+use chaos_tests::{BrokerDropped, Options, Plan, run};
 use std::{path::PathBuf, time::Duration};
 
 fn binary() -> PathBuf {
@@ -15,14 +15,21 @@ async fn nothing_is_lost_missing_or_told_twice_whatever_is_killed() {
     let options = Options {
         quell: binary(),
         seed: 20_260_122,
-        events: 10_000,
-        span: Duration::from_secs(60),
+        events: 6_000,
+        span: Duration::from_secs(50),
         kills_min: 8,
         settle_max: Duration::from_secs(240),
         plan: Plan::Chaos,
         logs: "info".to_owned(),
     };
-    let report = run(&options).await.unwrap();
+    let mut ended = run(&options).await;
+    for _ in 0..2 {
+        // Nothing is judged where the broker itself lost what it had to do.
+        if ended.as_ref().is_err_and(|error| error.downcast_ref::<BrokerDropped>().is_some()) {
+            ended = run(&options).await;
+        }
+    }
+    let report = ended.unwrap();
     println!("\n{report}\n{}", report.to_json());
     assert_eq!(report.wrong().join("\n"), "");
     assert!(report.n_kills() >= 8);

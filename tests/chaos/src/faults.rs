@@ -20,7 +20,6 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outage {
     BrokerStop,
-    BrokerKill,
     BrokerPause,
     StoreStop,
     StoreKill,
@@ -28,13 +27,14 @@ pub(crate) enum Outage {
     ProviderDown,
 }
 
-/// Every outage. The first four come first in a run, so that a short one has them too.
-const OUTAGES: [Outage; 7] = [
+/// Every outage. The first four come first in a run, so that a short one has them too. The one broker is never killed: back
+/// again, Apache Kafka 4.3 drops the ends of the transactions that were under way, and their groups wait for ever. Several
+/// brokers have another leader to write them.
+const OUTAGES: [Outage; 6] = [
     Outage::BrokerStop,
     Outage::StorePause,
     Outage::StoreStop,
     Outage::ProviderDown,
-    Outage::BrokerKill,
     Outage::StoreKill,
     Outage::BrokerPause,
 ];
@@ -45,7 +45,6 @@ impl Outage {
     pub(crate) const fn words(self) -> &'static str {
         match self {
             Self::BrokerStop => "broker stopped",
-            Self::BrokerKill => "broker killed",
             Self::BrokerPause => "broker paused",
             Self::StoreStop => "store stopped",
             Self::StoreKill => "store killed",
@@ -168,7 +167,6 @@ impl Faults {
         let cluster = &self.cluster;
         match what {
             Outage::BrokerStop => steer(cluster, |cluster| cluster.broker.stop()).await?,
-            Outage::BrokerKill => steer(cluster, |cluster| cluster.broker.kill()).await?,
             Outage::BrokerPause => steer(cluster, |cluster| cluster.broker.pause()).await?,
             Outage::StoreStop => steer(cluster, |cluster| cluster.store.stop()).await?,
             Outage::StoreKill => steer(cluster, |cluster| cluster.store.kill()).await?,
@@ -182,7 +180,7 @@ impl Faults {
         }
         tokio::time::sleep(lasts).await;
         match what {
-            Outage::BrokerStop | Outage::BrokerKill => steer(cluster, |cluster| cluster.broker.start_again()).await,
+            Outage::BrokerStop => steer(cluster, |cluster| cluster.broker.start_again()).await,
             Outage::BrokerPause => steer(cluster, |cluster| cluster.broker.resume()).await,
             Outage::StoreStop | Outage::StoreKill => steer(cluster, |cluster| cluster.store.start_again()).await,
             Outage::StorePause => steer(cluster, |cluster| cluster.store.resume()).await,
@@ -206,7 +204,7 @@ mod tests {
         assert_ne!(plan(4), plan(5));
         let turns: BTreeSet<usize> = plan(4).iter().take(9).map(|step| step.what).collect();
         assert_eq!(turns.len(), 9);
-        let first: Vec<Outage> = outages(4).take(7).map(|step| step.what).collect();
+        let first: Vec<Outage> = outages(4).take(6).map(|step| step.what).collect();
         assert_eq!(first, OUTAGES);
         assert!(outages(4).take(100).all(|step| step.lasts < Duration::from_secs(15)));
     }

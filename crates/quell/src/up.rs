@@ -64,7 +64,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 fn gateway(process: &Process, engine: &Embedded) -> anyhow::Result<GatewayService> {
-    let tokens = EmbeddedTokens::open(&engine.db)?;
+    let tokens = EmbeddedTokens::open(engine.log())?;
     tokio::spawn(tokens.clone().sweep(process.clock.clone(), process.shutdown.token()));
     let gateway = Gateway::new(GatewayDeps {
         append: Way::Log(Arc::new(engine.log().clone())),

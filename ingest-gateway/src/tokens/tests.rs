@@ -41,7 +41,8 @@ async fn tokens_in_memory() {
 async fn tokens_in_a_keyspace() {
     let folder = tempfile::tempdir().unwrap();
     let database = event_log::embedded::open_database(folder.path(), 1 << 20).unwrap();
-    check(Arc::new(EmbeddedTokens::open(&database).unwrap())).await;
+    let log = event_log::embedded::EmbeddedLog::open(database, &[], Default::default()).unwrap();
+    check(Arc::new(EmbeddedTokens::open(&log).unwrap())).await;
 }
 
 #[tokio::test]

@@ -69,8 +69,8 @@ pub(crate) fn topics() -> Vec<TopicSpec> {
 /// The gateway over an embedded log. Ends when it is killed.
 pub(crate) fn gateway_only(directory: &Path) -> anyhow::Result<()> {
     let db = open_database(directory, CACHE_BYTES)?;
-    let log = EmbeddedLog::open(db.clone(), &topics(), Limits::default())?;
-    let tokens = EmbeddedTokens::open(&db)?;
+    let log = EmbeddedLog::open(db, &topics(), Limits::default())?;
+    let tokens = EmbeddedTokens::open(&log)?;
     let source = |(name, variable): (&str, &str)| {
         let provider = providers::by_name(name).context("no such provider")?;
         let secrets = vec![std::env::var(variable).with_context(|| format!("{variable} is not set"))?];

@@ -4,8 +4,8 @@
 //! waiters hear of it. The batch goes into the journal whole or not at all, so each request in it is atomic.
 
 use super::{
-    Shared, codec, keys,
-    queue::{Put, Removal, Request},
+    Shared, aside, codec, keys,
+    queue::{Note, Put, Removal, Request},
     topic::{Newest, encode_bounds},
 };
 use crate::{AppendError, Position, position::EPOCH_MAX};
@@ -63,6 +63,40 @@ struct Group {
     /// Partitions that lose records and so must remember their end.
     floors: BTreeMap<(usize, u32), ()>,
     epoch: Option<u16>,
+    /// Changes beside the log, by keyspace.
+    notes: Vec<Notes>,
+}
+
+/// What changes in one keyspace beside the log: the last note of each key.
+struct Notes {
+    aside: Arc<aside::Inner>,
+    last: HashMap<Vec<u8>, (u64, Option<Vec<u8>>)>,
+}
+
+impl Group {
+    fn note(&mut self, note: Note) {
+        let Note { aside, key, value, number } = note;
+        let known = self.notes.iter_mut().find(|notes| Arc::ptr_eq(&notes.aside, &aside));
+        match known {
+            Some(notes) => drop(notes.last.insert(key, (number, value))),
+            None => self.notes.push(Notes { aside, last: HashMap::from([(key, (number, value))]) }),
+        }
+    }
+}
+
+impl Notes {
+    fn stage(&mut self, batch: &mut OwnedWriteBatch) {
+        for (key, (_, value)) in &mut self.last {
+            match value.take() {
+                Some(value) => batch.insert(&self.aside.keyspace, key.as_slice(), value),
+                None => batch.remove(&self.aside.keyspace, key.as_slice()),
+            }
+        }
+    }
+
+    fn written(self) {
+        self.aside.written(self.last.into_iter().map(|(key, (number, _))| (key, number)));
+    }
 }
 
 /// A request that is written, with what to answer.
@@ -70,6 +104,8 @@ enum Done {
     Append(tokio::sync::oneshot::Sender<Result<Position, AppendError>>, Position),
     Plain(super::queue::Answer<()>),
     Epoch(super::queue::Answer<u16>, Result<u16, AppendError>),
+    /// Nobody waits for it.
+    Note,
 }
 
 impl<'a> Committer<'a> {
@@ -110,6 +146,7 @@ impl<'a> Committer<'a> {
                 Done::Append(answer, position) => drop(answer.send(result.map(|()| position))),
                 Done::Plain(answer) => drop(answer.send(result)),
                 Done::Epoch(answer, epoch) => drop(answer.send(result.and(epoch))),
+                Done::Note => {}
             }
         }
         written
@@ -137,6 +174,10 @@ impl<'a> Committer<'a> {
             Request::Remove { removal, answer } => {
                 removals.push(removal);
                 Done::Plain(answer)
+            }
+            Request::Note(note) => {
+                group.note(note);
+                Done::Note
             }
             Request::RaiseEpoch { answer } if self.epoch >= EPOCH_MAX => {
                 let full = format!("the epoch is at its highest, {EPOCH_MAX}");
@@ -217,7 +258,9 @@ impl<'a> Committer<'a> {
         if let Some(epoch) = group.epoch {
             batch.insert(meta, keys::EPOCH, epoch.to_be_bytes());
         }
+        group.notes.iter_mut().for_each(|notes| notes.stage(&mut batch));
         batch.commit()?;
+        group.notes.into_iter().for_each(Notes::written);
         if let Some(epoch) = group.epoch {
             self.shared.epoch.store(epoch, std::sync::atomic::Ordering::Release);
         }

@@ -15,6 +15,7 @@
 //! What it is not: a broker. There is one process, partitions are assigned by whoever opens a session, and a topic's
 //! number of partitions never changes.
 
+mod aside;
 mod browse;
 mod codec;
 mod committer;
@@ -25,6 +26,7 @@ mod retention;
 mod session;
 mod topic;
 
+pub use aside::{Aside, Change};
 pub use database::{database_builder, open_database};
 pub use session::EmbeddedSession;
 

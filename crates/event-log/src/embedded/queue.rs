@@ -1,13 +1,16 @@
 //! The bounded queue between those who write and the one thread that commits.
 
-use super::Limits;
+use super::{Limits, aside};
 use crate::{AppendError, Position};
 use bytes::Bytes;
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
 };
 use tokio::sync::oneshot;
+
+/// Changes beside the log that may wait for a record to go with.
+pub(super) const NOTES_MAX: usize = 1_024;
 
 /// A record on its way into a partition.
 #[derive(Debug)]
@@ -32,6 +35,16 @@ pub(super) enum Removal {
     Tombstones { topic: usize, tombstones: Vec<(i64, u32, u64, Vec<u8>)> },
 }
 
+/// A change of a keyspace beside the log. Nobody waits for it.
+pub(super) struct Note {
+    pub(super) aside: Arc<aside::Inner>,
+    pub(super) key: Vec<u8>,
+    /// `None` removes.
+    pub(super) value: Option<Vec<u8>>,
+    /// Counts the changes of its keyspace.
+    pub(super) number: u64,
+}
+
 /// What a waiter is told when its write is on disk, or never will be.
 pub(super) type Answer<T> = mpsc::SyncSender<Result<T, AppendError>>;
 
@@ -54,6 +67,7 @@ pub(super) enum Request {
     RaiseEpoch {
         answer: Answer<u16>,
     },
+    Note(Note),
 }
 
 impl Request {
@@ -63,7 +77,7 @@ impl Request {
             Self::Commit { puts, .. } => puts.len().max(1),
             Self::Remove { removal: Removal::Expired { offsets, .. }, .. } => offsets.len(),
             Self::Remove { removal: Removal::Tombstones { tombstones, .. }, .. } => tombstones.len(),
-            Self::RaiseEpoch { .. } => 1,
+            Self::RaiseEpoch { .. } | Self::Note(_) => 1,
         }
     }
 
@@ -71,6 +85,7 @@ impl Request {
         match self {
             Self::Append { put, .. } => put.encoded.len(),
             Self::Commit { puts, .. } => puts.iter().map(|put| put.encoded.len()).sum(),
+            Self::Note(note) => note.key.len() + note.value.as_ref().map_or(0, Vec::len),
             Self::Remove { .. } | Self::RaiseEpoch { .. } => 0,
         }
     }
@@ -81,6 +96,7 @@ impl Request {
             Self::Append { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Commit { answer, .. } | Self::Remove { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::RaiseEpoch { answer } => drop(answer.send(Err(error.clone()))),
+            Self::Note(_) => {}
         }
     }
 }
@@ -92,8 +108,17 @@ struct State {
     n_records: usize,
     /// Of appends alone.
     n_bytes: usize,
+    /// Notes at the head of the queue: while nothing else waits, they wait for a record to go with.
+    n_notes_alone: usize,
     /// No more is taken: the last handle is gone, or the log broke.
     closed: Option<AppendError>,
+}
+
+impl State {
+    /// Whether there is something for the writer to do.
+    fn is_due(&self) -> bool {
+        self.waiting.len() > self.n_notes_alone || self.n_notes_alone >= NOTES_MAX
+    }
 }
 
 #[derive(Debug)]
@@ -108,7 +133,8 @@ impl Queue {
         Self { limits, state: Mutex::default(), wake: Condvar::new() }
     }
 
-    /// Puts a request in, or refuses it. Appends are bounded by the limits; the others by the number of sessions, each
+    /// Puts a request in, or refuses it. The writer is woken for it, but for a note only once [`NOTES_MAX`] of them wait
+    /// alone. Appends are bounded by the limits; the others by the number of sessions, each
     /// of which waits for its answer before it asks again.
     pub(super) fn push(&self, request: Request) -> Result<(), AppendError> {
         let mut state = self.lock();
@@ -124,10 +150,14 @@ impl Queue {
             }
             (state.n_records, state.n_bytes) = (n_records, n_bytes);
         }
+        let is_due_before = state.is_due();
+        if matches!(request, Request::Note(_)) && state.n_notes_alone == state.waiting.len() {
+            state.n_notes_alone += 1;
+        }
         state.waiting.push_back(request);
-        let was_empty = state.waiting.len() == 1;
+        let became_due = !is_due_before && state.is_due();
         drop(state);
-        if was_empty {
+        if became_due {
             self.wake.notify_one();
         }
         Ok(())
@@ -136,7 +166,7 @@ impl Queue {
     /// Everything that waits, up to the limits of a group but at least one request. `None` once closed and empty.
     pub(super) fn take(&self) -> Option<Vec<Request>> {
         let state = self.lock();
-        let waited = self.wake.wait_while(state, |state| state.waiting.is_empty() && state.closed.is_none());
+        let waited = self.wake.wait_while(state, |state| !state.is_due() && state.closed.is_none());
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         let mut group = Vec::with_capacity(state.waiting.len().min(self.limits.group_records_max));
         let (mut n_records, mut n_bytes) = (0, 0);
@@ -154,6 +184,7 @@ impl Queue {
             }
             group.extend(state.waiting.pop_front());
         }
+        state.n_notes_alone = state.waiting.iter().take_while(|request| matches!(request, Request::Note(_))).count();
         (!group.is_empty()).then_some(group)
     }
 
@@ -178,7 +209,7 @@ impl Queue {
         let mut state = self.lock();
         state.closed = Some(error.clone());
         let waiting = std::mem::take(&mut state.waiting);
-        (state.n_records, state.n_bytes) = (0, 0);
+        (state.n_records, state.n_bytes, state.n_notes_alone) = (0, 0, 0);
         drop(state);
         waiting.into_iter().for_each(|request| request.fail(error));
     }

@@ -12,7 +12,6 @@ use suppressor::store::embedded::EmbeddedStore;
 
 #[derive(Clone)]
 pub(crate) struct Embedded {
-    pub(crate) db: fjall::Database,
     log: EmbeddedLog,
     store: EmbeddedStore,
 }
@@ -25,8 +24,8 @@ impl Embedded {
             format!("cannot open data_dir {}: is another quell running on it?", config.data_dir.display())
         })?;
         let log = EmbeddedLog::open(db.clone(), &topic_specs(config), Limits::default())?;
-        let store = EmbeddedStore::open(db.clone())?;
-        Ok(Self { db, log, store })
+        let store = EmbeddedStore::open(db)?;
+        Ok(Self { log, store })
     }
 }
 

@@ -19,8 +19,9 @@ const WINDOW_BYTES: usize = 8 * 1_024 * 1_024;
 /// A drained record has time: a log that is merely busy must not be taken for one that is away.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
 const RECEIPT_WAIT: Duration = Duration::from_secs(2);
-/// After so many failures in a row receipts are no longer waited for: webhooks matter more.
-const RECEIPT_FAILURES_MAX: u32 = 5;
+/// How long receipts are waited for while none can be told. The store that takes them is the one that whatever follows needs
+/// too, so waiting delays little; but in the end webhooks matter more.
+const RECEIPT_PATIENCE: Duration = Duration::from_secs(10 * 60);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
@@ -61,7 +62,8 @@ struct Drain<'a> {
     window: VecDeque<Item>,
     /// How many records the next round appends.
     pace: usize,
-    receipt_failures: u32,
+    /// Since when not all receipts could be told.
+    untold_since: Option<Instant>,
 }
 
 /// How a round went.
@@ -90,7 +92,7 @@ impl Spooling {
             files,
             window: VecDeque::new(),
             pace: 1,
-            receipt_failures: 0,
+            untold_since: None,
         };
         tokio::select! {
             () = stop.cancelled() => {}
@@ -239,9 +241,12 @@ impl Drain<'_> {
             true
         });
         let fine = join_all(tells).await.into_iter().all(|fine| fine);
-        self.receipt_failures = if fine { 0 } else { self.receipt_failures.saturating_add(1) };
-        if self.receipt_failures < RECEIPT_FAILURES_MAX {
-            return fine;
+        if fine {
+            self.untold_since = None;
+            return true;
+        }
+        if self.untold_since.get_or_insert_with(Instant::now).elapsed() < RECEIPT_PATIENCE {
+            return false;
         }
         for item in self.window.iter_mut().filter(|item| matches!(item.stage, Stage::Appended(_))) {
             item.stage = Stage::Done;

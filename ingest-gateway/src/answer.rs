@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use providers::{Overload, Source};
+use providers::{Overload, Provider, Source};
 use schemas::Receipt;
 use service::Problem;
 use std::borrow::Cow;
@@ -108,6 +108,11 @@ impl Refusal {
             (true, true) => None,
         };
         Self::Unauthorized { reason, challenge }
+    }
+
+    /// The answer to what may be right and cannot be judged now: that this provider tries again.
+    pub(crate) fn wanting(provider: &dyn Provider, cause: &'static str, retry_after_s: u32) -> Self {
+        Self::Overload { answer: provider.overload(), cause, retry_after_s }
     }
 
     pub(crate) const fn status(&self) -> StatusCode {

@@ -4,11 +4,13 @@ use crate::admission::{Limits, Place};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-use http::{HeaderMap, header};
-use http_body::Body as _;
+use http::{HeaderMap, HeaderValue, header};
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use std::{
     io::{self, Write},
+    pin::pin,
+    task::Poll,
     time::Duration,
 };
 
@@ -35,6 +37,8 @@ pub(crate) enum Unread {
     Miscoded,
     /// No room for it now.
     NoRoom,
+    /// Others needed the room that it held while it came.
+    GaveWay,
 }
 
 /// A content coding that can be taken off (RFC 9110, 8.4.1).
@@ -67,14 +71,19 @@ pub(crate) fn coding(headers: &HeaderMap) -> Option<Coding> {
 
 /// Whether a body of this content type cannot be an event of any provider. Refused is only what is certainly something
 /// else: media, pages, archives, XML. Providers mislabel JSON in every other way (Amazon SNS says `text/plain`), and some
-/// say nothing.
-pub(crate) fn is_foreign(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
+/// say nothing. Raw mail is taken where the provider takes it.
+pub(crate) fn is_foreign(headers: &HeaderMap, takes_mail: bool) -> bool {
+    // Of several types one would be right at best.
+    headers.get_all(header::CONTENT_TYPE).iter().any(|value| is_foreign_type(value, takes_mail))
+}
+
+fn is_foreign_type(value: &HeaderValue, takes_mail: bool) -> bool {
     let Ok(value) = value.to_str() else { return true };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (kind, subtype) = essence.split_once('/').unwrap_or((&essence, ""));
     match kind {
-        "image" | "audio" | "video" | "font" | "model" | "message" => true,
+        "image" | "audio" | "video" | "font" | "model" => true,
+        "message" => !takes_mail,
         "multipart" => subtype != "form-data",
         "text" => matches!(subtype, "html" | "xml" | "css" | "csv" | "javascript"),
         "application" => {
@@ -95,25 +104,42 @@ pub(crate) async fn read(body: &mut Body, coding: Coding, limits: &Limits, place
         return Err(Unread::TooLarge);
     }
     let sent = collect(body, limits.body_bytes_max, place).await?;
+    place.is_whole();
+    let held = place.held();
+    match taken_off(&sent, coding, limits, place) {
+        Err(Unread::NoRoom) => {
+            // How much it will be nobody knows before: once others have given way for as much as it may be, it is tried again.
+            place.shrink(held);
+            if !place.grow_or_wait(limits.decoded_bytes_max).await {
+                return Err(Unread::NoRoom);
+            }
+            place.shrink(held);
+            taken_off(&sent, coding, limits, place)
+        }
+        done => done,
+    }
+}
+
+fn taken_off(sent: &Bytes, coding: Coding, limits: &Limits, place: &mut Place) -> Result<Bytes, Unread> {
     match coding {
-        Coding::Identity => Ok(sent),
-        Coding::Gzip => decode(&sent, limits, place, MultiGzDecoder::new),
-        Coding::Deflate if is_zlib(&sent) => decode(&sent, limits, place, ZlibDecoder::new),
-        Coding::Deflate => decode(&sent, limits, place, DeflateDecoder::new),
+        Coding::Identity => Ok(sent.clone()),
+        Coding::Gzip => decode(sent, limits, place, MultiGzDecoder::new),
+        Coding::Deflate if is_zlib(sent) => decode(sent, limits, place, ZlibDecoder::new),
+        Coding::Deflate => decode(sent, limits, place, DeflateDecoder::new),
     }
 }
 
 /// Frames as they come; a body of one frame is not copied.
 async fn collect(body: &mut Body, bytes_max: usize, place: &mut Place) -> Result<Bytes, Unread> {
     let (mut first, mut all) = (Bytes::new(), BytesMut::new());
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = next(body, place).await? {
         let frame =
             frame.map_err(|error| if service::serve::is_slow(&error) { Unread::Slow } else { Unread::Broken })?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + all.len() + data.len() > bytes_max {
             return Err(Unread::TooLarge);
         }
-        if !place.grow(data.len()) {
+        if !place.grow_or_wait(data.len()).await {
             return Err(Unread::NoRoom);
         }
         if all.is_empty() && first.is_empty() {
@@ -130,6 +156,22 @@ async fn collect(body: &mut Body, bytes_max: usize, place: &mut Place) -> Result
         }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+type Framed = Option<Result<Frame<Bytes>, axum::Error>>;
+
+/// The next frame. Who waits for his client may have to give way to others.
+async fn next(body: &mut Body, place: &mut Place) -> Result<Framed, Unread> {
+    let mut frame = pin!(body.frame());
+    if let Poll::Ready(frame) = std::future::poll_fn(|cx| Poll::Ready(frame.as_mut().poll(cx))).await {
+        return Ok(frame);
+    }
+    let coming = place.wait_for_client();
+    tokio::select! {
+        biased;
+        frame = frame => Ok(frame),
+        () = coming.asked_to_leave() => Err(Unread::GaveWay),
+    }
 }
 
 /// Throws away what is left of a body, so that a client that is still sending gets to read its refusal instead of a reset

@@ -1,11 +1,15 @@
 //! The pipeline: bound, authenticate, triage, append, answer.
 
+mod page;
+pub(crate) mod unsubscribe;
+
 use crate::{
     admission::{Admission, Limits, Place},
     answer::{Refusal, Taken},
     body::{self, Unread},
     judge::{self, Verdict},
     metrics::{GatewayMetrics, Tally},
+    outside::{Fetch, Outside, Unhad},
     receipts::Receipts,
     record::{self, Verified},
     route,
@@ -18,7 +22,7 @@ use bytes::Bytes;
 use domain::Timestamp;
 use event_log::AppendError;
 use http::{Method, Request, header, request::Parts};
-use providers::{Authentication, Context, Overload};
+use providers::{Authentication, Context, Overload, Wanted};
 use service::{Clock, Metrics, admin::Readiness, telemetry::TelemetryError};
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
@@ -41,6 +45,8 @@ pub struct GatewayDeps {
     pub sources: Sources,
     /// Tokens bound to bodies.
     pub tokens: Arc<dyn TokenStore>,
+    /// The way out: certificates to fetch, subscriptions to confirm.
+    pub fetch: Arc<dyn Fetch>,
     /// Where to report that the log cannot be written.
     pub readiness: Readiness,
     /// Where to count.
@@ -67,6 +73,7 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     sources: Sources,
     tokens: Arc<dyn TokenStore>,
+    outside: Outside,
     readiness: Readiness,
     limits: Limits,
     admission: Arc<Admission>,
@@ -77,11 +84,12 @@ pub struct Gateway {
 impl Gateway {
     /// Builds it and registers its metrics.
     pub fn new(deps: GatewayDeps) -> Result<Arc<Self>, GatewayError> {
-        let GatewayDeps { append, clock, sources, tokens, readiness, metrics, limits } = deps;
+        let GatewayDeps { append, clock, sources, tokens, fetch, readiness, metrics, limits } = deps;
         let admission = Admission::new(&limits);
         let metrics = GatewayMetrics::register(&metrics, &admission)?;
+        let outside = Outside::new(fetch, clock.clone(), metrics.outside_calls());
         let receipts = Receipts::new().ok_or(GatewayError::Randomness)?;
-        Ok(Arc::new(Self { append, clock, sources, tokens, readiness, limits, admission, metrics, receipts }))
+        Ok(Arc::new(Self { append, clock, sources, tokens, outside, readiness, limits, admission, metrics, receipts }))
     }
 
     /// Answers requests for a server.
@@ -92,6 +100,9 @@ impl Gateway {
     /// Answers one request.
     pub async fn handle(&self, request: Request<Body>) -> Response {
         let (parts, mut body) = request.into_parts();
+        if route::is_unsubscribe(parts.uri.path()) {
+            return self.unsubscribe(&parts, &mut body).await;
+        }
         let configured = route::read(parts.uri.path()).and_then(|(provider, name)| self.sources.get(provider, name));
         let tally = self.metrics.begin(configured.map(Arc::as_ref));
         let outcome = match configured {
@@ -133,9 +144,10 @@ impl Gateway {
 
         let inner_id = self.receipts.next(received_at.as_millis());
         let context = Context { source, received_at, receipt_id: &inner_id };
-        let (proof, verdict) = judge::weigh(configured.provider, &request, &context, configured.shadow);
-        if let Verdict::Ignore(reason) = verdict? {
-            return Ok(Taken::Ignored(reason));
+        let proof = self.prove(configured, &request, received_at).await?;
+        let verdict = judge::weigh(configured.provider, &request, &context, &proof, configured.shadow)?;
+        if let Verdict::Ignore(reason) = verdict {
+            return self.confirm(configured, &request, &proof).await.map(|done| Taken::Ignored(done.unwrap_or(reason)));
         }
         let mut failed = (!proof.ok).then_some(proof.reason);
         if failed.is_none() {
@@ -153,16 +165,66 @@ impl Gateway {
         self.append(configured, &verified, parts, body).await
     }
 
+    /// The verdict on a request's proofs, once what it needs from outside is there. What may be right and cannot be judged
+    /// now is neither taken nor refused for good; a source that only reports takes it without.
+    async fn prove(
+        &self,
+        configured: &Configured,
+        request: &providers::Request<'_>,
+        now: Timestamp,
+    ) -> Result<Authentication, Refusal> {
+        let (provider, source) = (configured.provider, &configured.source);
+        let proof = provider.authenticate(request, source, now);
+        let cause = match &proof.wanted {
+            None => return Ok(proof),
+            Some(Wanted::Pinned) => {
+                let (provider, source) = (source.provider, source.name.as_str());
+                tracing::warn!(provider, source, "a webhook names a signing certificate that is not in `certificates`");
+                proof.reason
+            }
+            Some(Wanted::Fetched(url)) => match self.outside.certificate(url).await {
+                Ok(certificate) => return Ok(provider.authenticate_by(request, source, now, &certificate)),
+                Err(Unhad::Failed) => "certificate_unavailable",
+                Err(Unhad::Busy) => "certificates_busy",
+            },
+        };
+        match configured.shadow {
+            true => Ok(Authentication { reason: cause, ..proof }),
+            false => Err(Refusal::wanting(provider, cause, self.limits.retry_after_s)),
+        }
+    }
+
+    /// Confirms what a proven request asks to have confirmed; the tag says that it is done.
+    async fn confirm(
+        &self,
+        configured: &Configured,
+        request: &providers::Request<'_>,
+        proof: &Authentication,
+    ) -> Result<Option<&'static str>, Refusal> {
+        let (provider, source) = (configured.provider, &configured.source);
+        let Some(url) = provider.confirmation(request, source, proof) else { return Ok(None) };
+        let cause = match self.outside.confirm(&url).await {
+            Ok(()) => {
+                let (provider, source) = (source.provider, source.name.as_str());
+                tracing::info!(provider, source, "confirmed a subscription");
+                return Ok(Some("confirmed"));
+            }
+            Err(Unhad::Failed) => "confirmation_failed",
+            Err(Unhad::Busy) => "confirmations_busy",
+        };
+        Err(Refusal::wanting(provider, cause, self.limits.retry_after_s))
+    }
+
     /// What can be refused without knowing the body, and the body within its bounds.
     async fn bound(&self, configured: &Configured, parts: &Parts, body: &mut Body) -> Result<(Bytes, Place), Refusal> {
         if parts.method != Method::POST {
             return Err(Refusal::Method);
         }
         let coding = body::coding(&parts.headers).ok_or(Refusal::Coding)?;
-        if body::is_foreign(&parts.headers) {
+        if body::is_foreign(&parts.headers, configured.provider.takes_mail()) {
             return Err(Refusal::Type);
         }
-        let mut place = self.admission.enter().ok_or_else(|| self.overload(configured, "too_many_requests"))?;
+        let mut place = self.admission.enter().await.ok_or_else(|| self.overload(configured, "too_many_requests"))?;
         let read = body::read(body, coding, &self.limits, &mut place).await;
         let body = read.map_err(|unread| match unread {
             Unread::TooLarge => Refusal::TooLarge,
@@ -171,6 +233,7 @@ impl Gateway {
             Unread::Broken => Refusal::Broken,
             Unread::Miscoded => Refusal::Miscoded,
             Unread::NoRoom => self.overload(configured, "too_many_bytes"),
+            Unread::GaveWay => self.overload(configured, "gave_way"),
         })?;
         Ok((body, place))
     }
@@ -233,7 +296,7 @@ impl Gateway {
     }
 }
 
-/// The gateway as a server calls it. Two routes need no router.
+/// The gateway as a server calls it. So few routes need no router.
 #[derive(Debug, Clone)]
 pub struct GatewayService(Arc<Gateway>);
 

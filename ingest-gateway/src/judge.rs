@@ -1,9 +1,9 @@
 //! The gateway's verdict on a request, without any effect: the gateway acts on it, and `quell inspect` shows it.
 
-use crate::{answer::Refusal, body};
+use crate::{answer::Refusal, body, gateway::unsubscribe};
 use domain::Timestamp;
 use http::{Method, StatusCode};
-use providers::{Authentication, Context, Provider, Request, Source, Triage};
+use providers::{Authentication, Context, Provider, Request, Source, Triage, one_click};
 
 /// What the gateway would answer, and its verdict on the proofs, which stands on its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,35 +21,40 @@ pub(crate) enum Verdict {
     Ignore(&'static str),
 }
 
-/// Authenticates and triages. Where the source only reports (`shadow`), a failed proof is no refusal.
+/// Triages a request whose proofs were judged. Where the source only reports (`shadow`), a failed proof is no refusal.
 pub(crate) fn weigh(
     provider: &dyn Provider,
     request: &Request<'_>,
     context: &Context<'_>,
+    proof: &Authentication,
     shadow: bool,
-) -> (Authentication, Result<Verdict, Refusal>) {
-    let proof = provider.authenticate(request, context.source, context.received_at);
+) -> Result<Verdict, Refusal> {
     if !proof.ok && !shadow {
-        let refusal = Refusal::unauthorized(context.source, proof.reason);
-        return (proof, Err(refusal));
+        return Err(Refusal::unauthorized(context.source, proof.reason));
     }
-    let verdict = match provider.triage(request, context) {
+    match provider.triage(request, context) {
         Triage::Accept => Ok(Verdict::Store),
         Triage::Ignore(reason) => Ok(Verdict::Ignore(reason)),
         Triage::Refuse(reason) => Err(Refusal::Malformed(reason)),
-    };
-    (proof, verdict)
+    }
 }
 
-/// Judges a request as the gateway does, but binds no token and appends nothing. `request.body` is taken as decoded.
+/// Judges a request as the gateway does, but binds no token, appends nothing, and calls nobody: what would have to be
+/// fetched is missing. `request.body` is taken as decoded.
 pub fn judge(provider: &dyn Provider, request: &Request<'_>, source: &Source, now: Timestamp) -> Judgement {
     let context = Context { source, received_at: now, receipt_id: "" };
-    let (authentication, verdict) = weigh(provider, request, &context, false);
-    let status = if provider.set_up_methods().contains(&request.method) {
+    let authentication = provider.authenticate(request, source, now);
+    let verdict = match &authentication.wanted {
+        Some(_) => Err(Refusal::wanting(provider, authentication.reason, 0)),
+        None => weigh(provider, request, &context, &authentication, false),
+    };
+    let status = if provider.name() == one_click::NAME {
+        unsubscribe::status(request, source, now)
+    } else if provider.set_up_methods().contains(&request.method) {
         StatusCode::OK
     } else if request.method != Method::POST.as_str() {
         Refusal::Method.status()
-    } else if body::is_foreign(request.headers) {
+    } else if body::is_foreign(request.headers, provider.takes_mail()) {
         Refusal::Type.status()
     } else {
         match verdict {

@@ -16,6 +16,7 @@ pub(crate) struct GatewayMetrics {
     seconds: HistogramVec,
     body_bytes: IntCounterVec,
     shadow_failures: IntCounterVec,
+    outside_calls: IntCounterVec,
 }
 
 impl GatewayMetrics {
@@ -51,7 +52,16 @@ impl GatewayMetrics {
                 "Webhooks that failed authentication and were taken, as their source only reports.",
                 &["provider", "source", "reason"],
             )?,
+            outside_calls: metrics.counters(
+                "quell_gateway_outside_calls_total",
+                "Calls to providers for signing certificates and confirmations.",
+                &["call", "outcome"],
+            )?,
         })
+    }
+
+    pub(crate) fn outside_calls(&self) -> IntCounterVec {
+        self.outside_calls.clone()
     }
 
     pub(crate) fn begin<'a>(&'a self, configured: Option<&'a Configured>) -> Tally<'a> {

@@ -1,10 +1,10 @@
 //! The stage.
 
 use async_trait::async_trait;
-use domain::{CanonicalEvent, Tenant, Timestamp};
+use domain::{CanonicalEvent, Tenant, Timestamp, classify::UserRules};
 use event_log::{Batch, Consumed, Fate, Header, Output, Outputs, Record, Stage, StageError, Verdict};
 use providers::{
-    Element, Fate as ElementFate, Provider, Request, Source, SourceSpec,
+    Element, Fate as ElementFate, Provider, Providers, Request, Source, SourceSpec,
     webhook::{Context, Malformed},
 };
 use schemas::{
@@ -39,12 +39,27 @@ impl NormalizerMetrics for Nobody {
 #[derive(Debug)]
 pub struct Normalizer {
     metrics: Arc<dyn NormalizerMetrics>,
+    providers: Providers,
+    rules: UserRules,
 }
 
 impl Normalizer {
-    /// A stage.
+    /// A stage that knows the built-in providers.
     pub fn new(metrics: Arc<dyn NormalizerMetrics>) -> Self {
-        Self { metrics }
+        Self { metrics, providers: Providers::default(), rules: UserRules::default() }
+    }
+
+    /// The same with others too. What comes from a provider that is not among them goes to dead-letter, whole, and can be
+    /// replayed once it is.
+    #[must_use]
+    pub fn knowing(self, providers: Providers) -> Self {
+        Self { providers, ..self }
+    }
+
+    /// The same with the operator's own rules of classification before all others.
+    #[must_use]
+    pub fn ruled_by(self, rules: UserRules) -> Self {
+        Self { rules, ..self }
     }
 
     fn webhook(&self, consumed: &Consumed) -> Result<Verdict, StageError> {
@@ -55,7 +70,7 @@ impl Normalizer {
             Some(Err(error)) => return self.whole_dead(consumed, None, "undecodable", error.to_string()),
             None => return self.whole_dead(consumed, None, "no_value", "a raw webhook has a value".to_owned()),
         };
-        let Some(provider) = providers::by_name(&raw.provider) else {
+        let Some(provider) = self.providers.by_name(&raw.provider) else {
             return self.whole_dead(consumed, Some(&raw), "unknown_provider", raw.provider.clone());
         };
         let (Ok(tenant), Ok(received_at)) = (Tenant::new(&raw.tenant), Timestamp::from_micros(raw.received_at)) else {
@@ -92,7 +107,8 @@ impl Normalizer {
         for element in &elements {
             for fate in provider.parse(&request, element, context) {
                 match fate {
-                    ElementFate::Event(event) => {
+                    ElementFate::Event(mut event) => {
+                        self.rules.apply(&mut event);
                         self.metrics.event(&event);
                         emitted = true;
                         outputs.push(event_output(*event, &record_headers, consumed.record.timestamp_ms)?);
@@ -127,8 +143,9 @@ impl Normalizer {
         reason: &'static str,
         detail: String,
     ) -> Result<Verdict, StageError> {
-        self.metrics
-            .dead(raw.map_or("unknown", |raw| providers::by_name(&raw.provider).map_or("unknown", |p| p.name())));
+        let known =
+            |raw: &RawWebhook| self.providers.by_name(&raw.provider).map_or("unknown", |provider| provider.name());
+        self.metrics.dead(raw.map_or("unknown", known));
         let letter = dead_letter(consumed, raw, reason, detail, None);
         Ok(Verdict { fate: Fate::Dead(reason), outputs: vec![letter_output(consumed, &letter)?] })
     }

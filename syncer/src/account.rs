@@ -1,7 +1,7 @@
 //! One configured account of a provider.
 
 use domain::{Scope, Tenant, Trigger};
-use providers::suppression_api::{APIS, ApiSettings, SuppressionApi, suppression_api};
+use providers::suppression_api::{APIS, Action, ApiSettings, SuppressionApi, suppression_api};
 use serde::Deserialize;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,14 +20,32 @@ pub struct AccountConfig {
     /// Scheme and host of the API, where it is not the provider's usual one.
     #[serde(default)]
     pub base_url: Option<String>,
-    /// API key or server token.
+    /// API key, server token or secret.
     pub credential: String,
-    /// Sending domain (Mailgun).
+    /// The public half of the credential, where it has two (SES, Mailjet, Twilio).
+    #[serde(default)]
+    pub key_id: Option<String>,
+    /// What comes with a temporary credential (SES).
+    #[serde(default)]
+    pub session_token: Option<String>,
+    /// Region (SES, Scaleway).
+    #[serde(default)]
+    pub region: Option<String>,
+    /// The provider's number of the account (Drip, Mailtrap).
+    #[serde(default)]
+    pub account: Option<String>,
+    /// Sending domain (Mailgun, Mailtrap).
     #[serde(default)]
     pub domain: Option<String>,
-    /// Message stream (Postmark).
+    /// The provider's id of the sending domain (MailerSend, Mailtrap, Scaleway).
+    #[serde(default)]
+    pub domain_id: Option<String>,
+    /// Message stream (Postmark, Mailtrap).
     #[serde(default)]
     pub stream: Option<String>,
+    /// Senders that a suppression of more than one sender is written for (Twilio).
+    #[serde(default)]
+    pub senders: Vec<String>,
     /// Unsubscribe groups by category (SendGrid).
     #[serde(default)]
     pub groups: BTreeMap<String, u64>,
@@ -41,7 +59,7 @@ pub struct AccountConfig {
     /// Least time from one call to the next, in milliseconds.
     #[serde(default = "default_spacing_ms")]
     pub spacing_ms: u64,
-    /// The provider's rate limit, where it is tighter than the spacing.
+    /// The account's rate limit, where it is another than the provider's usual one.
     #[serde(default)]
     pub rate_limit: Option<RateLimit>,
     /// Most addresses in a call, where it is to be less than the provider takes.
@@ -56,7 +74,7 @@ pub struct AccountConfig {
 }
 
 /// So many calls in so many seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
     /// Calls, at least 1.
@@ -85,8 +103,14 @@ impl std::fmt::Debug for AccountConfig {
             .field("tenant", &self.tenant)
             .field("base_url", &self.base_url)
             .field("credential", &"***")
+            .field("key_id", &self.key_id)
+            .field("session_token", &self.session_token.as_ref().map(|_| "***"))
+            .field("region", &self.region)
+            .field("account", &self.account)
             .field("domain", &self.domain)
+            .field("domain_id", &self.domain_id)
             .field("stream", &self.stream)
+            .field("senders", &self.senders)
             .field("groups", &self.groups)
             .field("sources", &self.sources)
             .field("scopes", &self.scopes)
@@ -150,7 +174,8 @@ impl Account {
             fail(format!("`provider` {:?} has no suppression API here; use one of {}", config.provider, known()))
         })?;
         let base_url = config.base_url.unwrap_or_else(|| lists.base_url().to_owned());
-        let base_url = base_url.trim_end_matches('/').to_owned();
+        let region = config.region.as_deref().unwrap_or_default().trim();
+        let base_url = base_url.trim_end_matches('/').replace("{region}", region);
         if !base_url.starts_with("https://") && !base_url.starts_with("http://") {
             return Err(fail("`base_url` must begin with https:// (or http:// for a test)".to_owned()));
         }
@@ -168,8 +193,14 @@ impl Account {
         let settings = ApiSettings {
             base_url,
             credential: config.credential,
+            key_id: config.key_id,
+            session_token: config.session_token,
+            region: config.region,
+            account: config.account,
             domain: config.domain,
+            domain_id: config.domain_id,
             stream: config.stream,
+            senders: config.senders,
             groups: config.groups,
         };
         lists.check(&settings).map_err(|error| fail(error.0))?;
@@ -191,6 +222,12 @@ impl Account {
     /// The consumer group of its lane.
     pub fn group(&self) -> String {
         format!("quell.syncer.{}", self.name)
+    }
+
+    /// The rate limit of such calls: what the operator says, or else what the provider documents.
+    pub fn rate(&self, action: Action) -> Option<RateLimit> {
+        let documented = || self.lists.rate(action);
+        self.rate_limit.or_else(|| documented().map(|rate| RateLimit { calls: rate.calls, seconds: rate.seconds }))
     }
 
     /// Whether the account is told of this scope.

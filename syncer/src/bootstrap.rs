@@ -16,7 +16,7 @@ use crate::{
     plan::{Plan, Target},
     releases::Releases,
 };
-use domain::{Channel, RecipientKey, Scope};
+use domain::{RecipientKey, Scope};
 use event_log::{Browse, BrowseError, Consumed, session::Assigned};
 use providers::suppression_api::{Desired, edits};
 use schemas::{DecodeError, decode, topics, wire::StateRecord};
@@ -233,5 +233,5 @@ fn read_key(text: &str) -> Option<(RecipientKey, Scope)> {
 }
 
 fn concerns(account: &Account, key: &RecipientKey, scope: &Scope) -> bool {
-    key.tenant == account.tenant && key.recipient.channel() == Channel::Email && account.is_told(scope)
+    key.tenant == account.tenant && key.recipient.channel() == account.lists.channel() && account.is_told(scope)
 }

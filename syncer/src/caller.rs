@@ -19,8 +19,10 @@ use tokio::time::Instant;
 const ATTEMPTS_MAX: u32 = 5;
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
-/// A longer wait that the provider asks for is not sat out within a batch.
+/// A longer wait, asked for by the provider or set by the rate limit, is not sat out within a batch.
 const HELD_MAX: Duration = Duration::from_secs(30);
+/// Calls that one edit may take where each tells what the next one has to be.
+const STEPS_MAX: u32 = 64;
 /// A removal of more addresses is repeated unread: reading so many back would cost more than it saves.
 const READ_BACK_MAX: usize = 50;
 /// Added to every wait that the provider asks for: its clock and ours differ a little, and it counts in whole seconds.
@@ -74,7 +76,7 @@ impl Caller {
         metrics: Metrics,
         status: LaneStatus,
     ) -> Self {
-        let pace = Pace::new(account.spacing, account.rate_limit);
+        let pace = Pace::new(account.spacing, |action| account.rate(action));
         metrics.blocked.with_label_values(&[account.name.as_str()]).set(0);
         Self { account, api, clock, metrics, status, pace, is_down: false, blocked: None }
     }
@@ -124,9 +126,7 @@ impl Caller {
                 return Ok(Ended::Items(Vec::new()));
             }
             let addresses: Vec<&str> = items.iter().map(|item| item.address).collect();
-            let request = lists.request(&self.account.settings, edit, &addresses);
-            let sent = self.send(&request).await?;
-            *attempts += 1;
+            let sent = self.chain(edit, &addresses, attempts).await?;
             let answered = match &sent {
                 Ok(answer) => lists.interpret(edit, &addresses, answer, self.now()),
                 Err(ApiError::Unusable(detail)) => Answered::Blocked(detail.clone()),
@@ -165,6 +165,30 @@ impl Caller {
         Err(Halt::Away(why))
     }
 
+    /// Makes an edit's calls, each of which tells the next; the answer is that of the last. A failure ends them.
+    async fn chain(
+        &mut self,
+        edit: &Edit,
+        addresses: &[&str],
+        attempts: &mut u32,
+    ) -> Result<Result<ApiAnswer, ApiError>, Halt> {
+        let account = Arc::clone(&self.account);
+        let mut request = account.lists.request(&account.settings, edit, addresses);
+        for _ in 0..STEPS_MAX {
+            let sent = self.send(edit.action, request.clone()).await?;
+            *attempts += 1;
+            let next = sent
+                .as_ref()
+                .ok()
+                .and_then(|answer| account.lists.next(&account.settings, edit, addresses, &request, answer));
+            match next {
+                Some(next) => request = next,
+                None => return Ok(sent),
+            }
+        }
+        Ok(Err(ApiError::Unclear(format!("not done after {STEPS_MAX} calls"))))
+    }
+
     /// Reads back what an unclear removal left, and settles what is gone.
     async fn drop_absent<'a>(
         &mut self,
@@ -179,8 +203,8 @@ impl Caller {
         let lists = self.account.lists;
         let mut left = Vec::with_capacity(items.len());
         for item in items.iter() {
-            let request = lists.read_back(&self.account.settings, edit, item.address);
-            let holds = match self.send(&request).await? {
+            let Some(request) = lists.read_back(&self.account.settings, edit, item.address) else { return Ok(()) };
+            let holds = match self.send(edit.action, request).await? {
                 Ok(answer) => lists.holds(edit, item.address, &answer),
                 Err(_) => None,
             };
@@ -193,21 +217,25 @@ impl Caller {
         Ok(())
     }
 
-    /// Sends one request in its turn.
-    async fn send(&mut self, request: &ApiRequest) -> Result<Result<ApiAnswer, ApiError>, Halt> {
+    /// Sends one request in its turn, signed only then: a signature has a time in it.
+    async fn send(&mut self, action: Action, request: ApiRequest) -> Result<Result<ApiAnswer, ApiError>, Halt> {
         if let Some(blocked) = self.blocked.as_ref().filter(|blocked| blocked.until > Instant::now()) {
             return Err(Halt::Blocked(blocked.detail.clone()));
         }
-        let held = self.pace.held();
+        let held = self.pace.held(action);
         if held > HELD_MAX {
-            return Err(Halt::Away(format!("the provider asked to wait for {} s more", held.as_secs())));
+            let seconds = held.as_secs();
+            return Err(Halt::Away(format!(
+                "the provider asked to wait, or its rate limit does, for {seconds} s more"
+            )));
         }
         tokio::select! {
             () = self.status.stopped() => return Err(Halt::Stopped),
-            () = self.pace.turn() => {}
+            () = self.pace.turn(action) => {}
         }
         let begun = Instant::now();
-        let sent = match tokio::time::timeout(self.account.timeout, self.api.send(request)).await {
+        let request = self.account.lists.sign(&self.account.settings, request, self.now());
+        let sent = match tokio::time::timeout(self.account.timeout, self.api.send(&request)).await {
             Ok(sent) => sent,
             Err(_) => Err(ApiError::Unclear("no answer in time".to_owned())),
         };

@@ -1,7 +1,7 @@
 //! What a batch of deltas asks of one provider. Pure.
 
 use crate::Account;
-use domain::{Change, Channel, Delta, EventId, Kind, RecipientKey, Scope};
+use domain::{Change, Delta, EventId, Kind, RecipientKey, Scope};
 use providers::suppression_api::{Action, Desired, Edit, edits};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,7 +72,7 @@ pub fn plan(
         let step = match delta {
             Err(reason) => Step::Dead(reason.clone()),
             Ok(delta) if delta.key.tenant != account.tenant => continue,
-            Ok(delta) if delta.key.recipient.channel() != Channel::Email => Step::Skipped("other_channel"),
+            Ok(delta) if delta.key.recipient.channel() != account.lists.channel() => Step::Skipped("other_channel"),
             Ok(delta) if !account.is_told(&delta.scope) => Step::Skipped("scope_not_told"),
             Ok(delta) => {
                 by_recipient.entry(&delta.key).or_default().push((index, delta));
@@ -155,7 +155,7 @@ fn step(account: &Account, desired: &Desired, scope: &Scope, target: &Target, pl
     if !edits.is_empty() {
         return Step::Work { target: place, edits };
     }
-    let complaint = places.iter().any(|place| account.lists.holds_complaints(&place.list));
+    let complaint = places.iter().any(|place| account.lists.holds_complaints(place));
     match (complaint && !desired.by_hand, places.is_empty()) {
         (true, _) => Step::Skipped("complaint_kept"),
         (false, true) => Step::Skipped("no_list"),

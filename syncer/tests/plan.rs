@@ -150,13 +150,37 @@ fn accounts_that_cannot_work_are_refused() {
         let error = Account::new(config).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     };
-    check(&|config| config.provider = "drip".to_owned(), "sendgrid, mailgun, postmark");
+    check(&|config| config.provider = "postal".to_owned(), "sendgrid, mailgun, postmark");
     check(&|config| config.name = "A B".to_owned(), "`name`");
     check(&|config| config.domain = None, "`domain`");
     check(&|config| config.base_url = Some("api.mailgun.net".to_owned()), "`base_url`");
     check(&|config| config.scopes = vec!["everything".to_owned()], "`scopes`");
     check(&|config| config.batch_max = Some(0), "`batch_max`");
     check(&|config| config.rate_limit = Some(syncer::RateLimit { calls: 0, seconds: 1 }), "`rate_limit`");
+    check(&|config| config.region = Some("eu".to_owned()), "`region` means nothing to mailgun");
+    let check = |provider: &str, change: &dyn Fn(&mut AccountConfig), words: &str| {
+        let mut config = support::config(provider);
+        assert!(Account::new(config.clone()).is_ok(), "{provider}");
+        change(&mut config);
+        let error = Account::new(config).unwrap_err().to_string();
+        assert!(error.contains(words) && !error.contains("key-1"), "{provider}: {error}");
+    };
+    check("ses", &|config| config.region = None, "ses needs `region`");
+    check("ses", &|config| config.key_id = None, "ses needs `key_id`");
+    check("ses", &|config| config.session_token = Some(String::new()), "`session_token`");
+    check("brevo", &|config| config.key_id = Some("id".to_owned()), "`key_id` means nothing to brevo");
+    check("mailjet", &|config| config.key_id = None, "mailjet needs `key_id`");
+    check("mailersend", &|config| config.domain_id = None, "mailersend needs `domain_id`");
+    check("mailtrap", &|config| config.stream = Some("any".to_owned()), "\"transactional\" or \"bulk\"");
+    check("mailtrap", &|config| config.domain_id = Some("example.com".to_owned()), "`domain_id` is a number");
+    check("mailtrap", &|config| config.account = Some("1 2".to_owned()), "`account`");
+    check("unisender-go", &|config| config.credential = " ".to_owned(), "`credential` is empty");
+    check("drip", &|config| config.account = None, "drip needs `account`");
+    check("scaleway", &|config| config.region = Some(" ".to_owned()), "scaleway needs `region`");
+    check("twilio", &|config| config.senders.clear(), "set `senders`");
+    check("twilio", &|config| config.groups = [("a".to_owned(), 1)].into(), "`groups` means nothing to twilio");
+    let ses = Account::new(support::config("ses")).unwrap();
+    assert_eq!(ses.settings.base_url, "https://email.eu-west-1.amazonaws.com");
     let read: AccountConfig = serde_json::from_value(serde_json::json!({
         "name": "main", "provider": "sendgrid", "credential": "SG.secret",
     }))

@@ -191,4 +191,4 @@ impl CanonicalEvent {
 
 /// Revision of the parsing and classification rules in this build. Raised whenever a parser or classifier gives another
 /// answer for an input it already understood, so that a second run corrects the first.
-pub const RULES_REVISION: u32 = 1;
+pub const RULES_REVISION: u32 = 2;

@@ -6,6 +6,7 @@
 pub mod classify;
 pub mod event;
 pub mod identity;
+mod phone;
 pub mod recipient;
 pub mod scope;
 pub mod suppression;

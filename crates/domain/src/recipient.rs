@@ -4,8 +4,9 @@
 //! `jane@example.com`. RFC 5321 section 2.4 lets a host tell local parts apart by case; none that matters does, so keys
 //! are lower-cased and the address as sent is kept beside them.
 
-use crate::{Tenant, words::words};
+use crate::{Tenant, phone, words::words};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use unicode_normalization::UnicodeNormalization as _;
 
 words!(
@@ -103,17 +104,14 @@ impl Recipient {
         // Channel prefixes as Twilio writes them for its other messengers.
         let number = trimmed.strip_prefix("whatsapp:").or_else(|| trimmed.strip_prefix("rcs:")).unwrap_or(trimmed);
         let international = match number.strip_prefix("00") {
-            Some(rest) => format!("+{rest}"),
-            None => number.to_owned(),
+            Some(rest) => Cow::Owned(format!("+{rest}")),
+            None => Cow::Borrowed(number),
         };
         if !international.starts_with('+') {
             return Err(AddressError::NotPhone);
         }
-        let read = phonenumber::parse(None, &international).map_err(|_| AddressError::NotPhone)?;
-        let key = read.format().mode(phonenumber::Mode::E164).to_string();
-        let digits = key.len().saturating_sub(1);
-        // ITU-T E.164: at most 15 digits; fewer than 7 reach no subscriber.
-        if (7..=15).contains(&digits) { Ok(Self { channel: Channel::Sms, key }) } else { Err(AddressError::NotPhone) }
+        let key = phone::key(&international).ok_or(AddressError::NotPhone)?;
+        Ok(Self { channel: Channel::Sms, key })
     }
 
     /// A device token, as it is.
@@ -225,7 +223,7 @@ impl Serialize for Recipient {
 
 impl<'de> Deserialize<'de> for RecipientKey {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        let text = <Cow<'de, str>>::deserialize(d)?;
         Self::from_log_key(&text).ok_or_else(|| serde::de::Error::custom("not a recipient key"))
     }
 }

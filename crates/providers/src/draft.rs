@@ -1,7 +1,7 @@
 //! From what a provider's parser found to a canonical event: one place for recipients, identity and limits.
 
 use crate::json::{Object, Value};
-use crate::{Context, Fate};
+use crate::{Context, Fate, machine};
 use domain::classify::cut;
 use domain::event::RULES_REVISION;
 use domain::{CanonicalEvent, Channel, EventId, Failure, Kind, Recipient, Scope, Timestamp};
@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 const NAME_BYTES_MAX: usize = 256;
+const IDENTITY_FIELDS_USUAL: usize = 12;
 const KIND_BYTES_MAX: usize = 64;
 const CATEGORIES_MAX: usize = 32;
 const METADATA_FIELDS_MAX: usize = 32;
@@ -60,6 +61,13 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Flags an open or click by the user agent that made it, if that is known for a machine's.
+    pub(crate) fn seen_by(&mut self, agent: Option<Cow<'_, str>>) {
+        if matches!(self.kind, Kind::Opened | Kind::Clicked) {
+            self.machine |= agent.is_some_and(|agent| machine::is_machine(&agent));
+        }
+    }
+
     /// The canonical event, or why there is none.
     ///
     /// The identity is derived from provider, source, message id, recipient, the provider's own name for the event, its
@@ -83,8 +91,10 @@ impl<'a> Draft<'a> {
         };
         let source = context.source;
         let time = self.occurred_at.map(|time| time.as_micros().to_string()).unwrap_or_default();
-        let mut fields = Vec::with_capacity(7 + self.identity.len());
-        fields.extend([
+        // On the stack, where they fit.
+        let mut few = [""; IDENTITY_FIELDS_USUAL];
+        let mut many = Vec::new();
+        let known = [
             source.provider,
             source.name.as_str(),
             self.message_id.as_deref().unwrap_or_default(),
@@ -92,9 +102,20 @@ impl<'a> Draft<'a> {
             recipient.as_str(),
             self.provider_kind.as_ref(),
             time.as_str(),
-        ]);
-        fields.extend(self.identity.iter().map(Cow::as_ref));
-        let event_id = EventId::derive(&fields);
+        ];
+        let count = known.len() + self.identity.len();
+        let all = known.into_iter().chain(self.identity.iter().map(Cow::as_ref));
+        let fields = match few.get_mut(..count) {
+            Some(few) => {
+                few.iter_mut().zip(all).for_each(|(place, field)| *place = field);
+                &*few
+            }
+            None => {
+                many.extend(all);
+                many.as_slice()
+            }
+        };
+        let event_id = EventId::derive(fields);
         let name = |text: Cow<'_, str>| cut(text.trim(), NAME_BYTES_MAX).to_owned();
         Fate::Event(Box::new(CanonicalEvent {
             event_id,
@@ -132,7 +153,7 @@ fn bare(address: &str, recipient: &Recipient) -> String {
 }
 
 /// The sender's own data, bounded in number and size: at most 32 fields and 4 KiB, names to 128 bytes, values to 512.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Metadata {
     fields: BTreeMap<String, String>,
     bytes: usize,

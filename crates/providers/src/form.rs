@@ -1,5 +1,7 @@
 //! Bodies in `application/x-www-form-urlencoded` (WHATWG URL 5.1) and `multipart/form-data` (RFC 7578).
 
+pub(crate) mod field;
+
 use crate::{Malformed, Request};
 use std::borrow::Cow;
 
@@ -24,6 +26,18 @@ impl<'a> Form<'a> {
             None => urlencoded(request.body),
         };
         fields.map(|fields| Self { fields })
+    }
+
+    /// Says whether [`Self::read`] can read a body, without decoding it.
+    pub(crate) fn check(request: &Request<'_>) -> Result<(), Malformed> {
+        match boundary(request.header("content-type").unwrap_or_default()) {
+            Some(boundary) => multipart(request.body, boundary).map(drop),
+            None => match pairs(request.body).take(FIELDS_MAX + 1).count() {
+                0 => Err(empty()),
+                1..=FIELDS_MAX => Ok(()),
+                _ => Err(too_many()),
+            },
+        }
     }
 
     /// Reads a body as urlencoded, whatever the content type says.
@@ -64,15 +78,27 @@ pub(crate) fn is_form(request: &Request<'_>) -> bool {
 
 fn urlencoded(body: &[u8]) -> Result<Vec<Field<'_>>, Malformed> {
     let mut fields = Vec::with_capacity(24);
-    for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+    for pair in pairs(body) {
         if fields.len() == FIELDS_MAX {
-            return Err(Malformed { reason: format!("malformed_form: more than {FIELDS_MAX} fields") });
+            return Err(too_many());
         }
         let split = pair.iter().position(|byte| *byte == b'=');
         let (name, value) = split.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
         fields.push((decode(name), decode(value)));
     }
-    if fields.is_empty() { Err(Malformed { reason: "empty_body".to_owned() }) } else { Ok(fields) }
+    if fields.is_empty() { Err(empty()) } else { Ok(fields) }
+}
+
+fn pairs(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty())
+}
+
+fn empty() -> Malformed {
+    Malformed { reason: "empty_body".to_owned() }
+}
+
+fn too_many() -> Malformed {
+    Malformed { reason: format!("malformed_form: more than {FIELDS_MAX} fields") }
 }
 
 /// Percent-decoding; `+` is a space, and a `%` without two hex digits stands for itself.

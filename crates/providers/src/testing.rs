@@ -1,9 +1,13 @@
 //! What the tests of all providers share: sources, requests, and the runner of the fixtures.
 //!
-//! A fixture is `{"case", "body" (JSON, or text taken as it is) or "form" (urlencoded text), "expect": […]}`. Each
+//! A fixture is `{"case", "body" (JSON, or text taken as it is), "form" (urlencoded text) or "mail" (a raw message's lines),
+//! "expect": […]}`. Each
 //! expectation is a subset of one canonical event as JSON, or `{"ignored": tag}`, or `{"dead": beginning of the reason}`.
 
-use crate::{Context, Element, Fate, Provider, Request, Source, SourceSpec, Triage};
+use crate::attack::{self, Input};
+use crate::samples;
+pub(crate) use crate::samples::{body_of, read_fixtures};
+use crate::{Context, Fate, Provider, Request, Source, SourceSpec, Triage};
 use domain::{CanonicalEvent, Tenant, Timestamp};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
@@ -39,8 +43,18 @@ pub(crate) fn post<'a>(url: &'a str, headers: &'a HeaderMap, body: &'a [u8]) -> 
 
 /// Every fate of a body.
 pub(crate) fn fates(provider: &dyn Provider, content_type: &str, body: &[u8]) -> Result<Vec<Fate>, String> {
+    fates_at(provider, "/webhooks", content_type, body)
+}
+
+/// Every fate of a body that came to a URL.
+pub(crate) fn fates_at(
+    provider: &dyn Provider,
+    url: &str,
+    content_type: &str,
+    body: &[u8],
+) -> Result<Vec<Fate>, String> {
     let (source, headers) = (open(provider), headers(&[("content-type", content_type)]));
-    let request = post("/webhooks", &headers, body);
+    let request = post(url, &headers, body);
     let context = Context { source: &source, received_at: now(), receipt_id: "receipt" };
     let elements = provider.elements(&request).map_err(|malformed| malformed.reason)?;
     Ok(elements.iter().flat_map(|element| provider.parse(&request, element, &context)).collect())
@@ -61,19 +75,6 @@ pub(crate) fn triage(provider: &dyn Provider, content_type: &str, body: &str) ->
     let (source, headers) = (open(provider), headers(&[("content-type", content_type)]));
     let context = Context { source: &source, received_at: now(), receipt_id: "receipt" };
     provider.triage(&post("/webhooks", &headers, body.as_bytes()), &context)
-}
-
-/// A fixture's content type and body.
-pub(crate) fn body_of(fixture: &Value) -> (&'static str, String) {
-    match (&fixture["form"], &fixture["body"]) {
-        (Value::String(form), _) => ("application/x-www-form-urlencoded", form.clone()),
-        (_, Value::String(text)) => ("application/json", text.clone()),
-        (_, json) => ("application/json", json.to_string()),
-    }
-}
-
-pub(crate) fn read_fixtures(text: &str) -> Vec<Value> {
-    serde_json::from_str(text).expect("the fixtures are a JSON array")
 }
 
 /// Runs every fixture and compares; shows all that differ at once.
@@ -129,28 +130,12 @@ fn holds(found: &Value, want: &Value) -> bool {
 
 /// What must hold of every fate, whatever the input was.
 pub(crate) fn assert_bounded(fate: &Fate) {
-    match fate {
-        Fate::Ignored(_) => {}
-        Fate::Dead(reason) => assert!(reason.len() <= 256, "{reason}"),
-        Fate::Event(event) => {
-            assert!(event.address.len() <= 2_100 && event.provider_kind.len() <= 64);
-            assert!(event.categories.len() <= 32 && event.categories.iter().all(|category| category.len() <= 256));
-            assert!(event.metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= 4_096);
-            for name in [&event.message_id, &event.campaign].into_iter().flatten() {
-                assert!(name.len() <= 256);
-            }
-            if let Some(failure) = &event.failure {
-                assert!(failure.diagnostic.as_ref().is_none_or(|text| text.len() <= 1_024));
-                assert!(failure.provider_code.as_ref().is_none_or(|code| code.len() <= 64));
-                assert!(failure.rule.len() <= 64);
-            }
-        }
-    }
+    let _bytes = attack::check(fate, attack::EVENT_BYTES_MAX);
 }
 
 /// Feeds bytes to everything a provider has; nothing may panic and everything is bounded.
 pub(crate) fn feed(provider: &dyn Provider, content_type: &str, url: &str, body: &[u8]) {
-    let mom = format!("sha256={}", "0".repeat(64));
+    let tag = format!("sha256={}", "0".repeat(64));
     let headers = headers(&[
         ("content-type", content_type),
         ("authorization", "Basic eA=="),
@@ -160,24 +145,11 @@ pub(crate) fn feed(provider: &dyn Provider, content_type: &str, url: &str, body:
         ("x-mom-webhook-id", "1"),
         ("x-mom-webhook-event", "delivered"),
         ("x-mom-webhook-timestamp", "1768919600"),
-        ("x-mom-webhook-signature", &mom),
+        ("x-mom-webhook-signature", &tag),
     ]);
-    let request = post(url, &headers, body);
-    let guarded = source(provider, secrets(&["secret"]));
-    assert!(!provider.authenticate(&request, &guarded, now()).ok);
-    let source = open(provider);
-    let context = Context { source: &source, received_at: now(), receipt_id: "receipt" };
-    if let Ok(elements) = provider.elements(&request) {
-        let mut end = 0;
-        for Element { index, bytes } in &elements {
-            end += bytes.len();
-            for fate in provider.parse(&request, &Element { index: *index, bytes }, &context) {
-                assert_bounded(&fate);
-            }
-        }
-        assert!(end <= body.len());
-    }
-    let _verdict = provider.triage(&request, &context);
+    attack::run(provider, &samples::guarded(provider.name()), &Input::of(url, headers, body));
 }
 
+mod corpus;
 mod hostile;
+mod mutation;

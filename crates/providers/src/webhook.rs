@@ -1,6 +1,6 @@
 //! What every provider's folder answers.
 
-use crate::{Request, Source, SourceError, SourceSpec, verify};
+use crate::{Certificate, Request, Source, SourceError, SourceSpec, verify};
 use domain::{CanonicalEvent, Timestamp};
 
 /// Verdict on a request's proofs.
@@ -14,6 +14,30 @@ pub struct Authentication {
     pub reason: &'static str,
     /// Where the signature leaves the body out: the token to bind to the first body it came with.
     pub token: Option<String>,
+    /// What is missing to judge it; `ok` is false then, but the request may be a good one.
+    pub wanted: Option<Wanted>,
+}
+
+impl Authentication {
+    /// Every proof was given; this scheme decided.
+    pub(crate) const fn passed(scheme: &'static str) -> Self {
+        Self { ok: true, scheme, reason: "ok", token: None, wanted: None }
+    }
+
+    /// A proof of this scheme is missing or wrong.
+    pub(crate) const fn refused(scheme: &'static str, reason: &'static str) -> Self {
+        Self { ok: false, scheme, reason, token: None, wanted: None }
+    }
+}
+
+/// A certificate without which a request cannot be judged. Everything that can be judged without it was right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Whoever may call out fetches it from this URL, which the provider allows, and asks again by
+    /// [`Provider::authenticate_by`].
+    Fetched(String),
+    /// The source names its certificates and this one is not among them: only the operator can add it.
+    Pinned,
 }
 
 /// A body that cannot be split into elements.
@@ -86,6 +110,23 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// Judges the request's proofs as the source asks for them, over the raw bytes, in constant time.
     fn authenticate(&self, request: &Request<'_>, source: &Source, now: Timestamp) -> Authentication;
 
+    /// Judges like [`Self::authenticate`], with the certificate that it wanted.
+    fn authenticate_by(
+        &self,
+        request: &Request<'_>,
+        source: &Source,
+        now: Timestamp,
+        _certificate: &Certificate,
+    ) -> Authentication {
+        self.authenticate(request, source, now)
+    }
+
+    /// The URL by which whoever may call out confirms what this request asks to have confirmed, such as a subscription.
+    /// None unless the proof holds, the source allows it, and the URL is one of the provider's own.
+    fn confirmation(&self, _request: &Request<'_>, _source: &Source, _proof: &Authentication) -> Option<String> {
+        None
+    }
+
     /// Splits the body into elements, checking its syntax as a whole.
     fn elements<'a>(&self, request: &Request<'a>) -> Result<Vec<Element<'a>>, Malformed>;
 
@@ -96,6 +137,11 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// agent, request id): its signatures, times and ids. Never credentials.
     fn kept_headers(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Whether its webhooks are raw mail, so that bodies of type `message/rfc822` and the like are taken too.
+    fn takes_mail(&self) -> bool {
+        false
     }
 
     /// Methods other than POST by which it tries an endpoint out when it is set up. They are answered 200, without a proof

@@ -2,8 +2,11 @@
 
 use anyhow::Context as _;
 use base64::Engine as _;
-use domain::{CanonicalEvent, Tenant, Timestamp};
-use providers::{Fate, Request, Source, SourceSpec, webhook::Context};
+use domain::{
+    CanonicalEvent, Tenant, Timestamp,
+    classify::{UserRule, UserRules},
+};
+use providers::{Fate, Providers, Request, Source, SourceSpec, webhook::Context};
 use serde::{Deserialize, Serialize};
 use service::Clock as _;
 use std::{
@@ -15,29 +18,34 @@ use std::{
 /// A line may hold a body of the gateway's largest size, base64-coded.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
+/// One recorded request.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Recorded {
-    provider: String,
+pub(crate) struct Recorded {
+    pub(crate) provider: String,
     #[serde(default = "post")]
-    method: String,
+    pub(crate) method: String,
     #[serde(default)]
-    url: String,
+    pub(crate) url: String,
     #[serde(default)]
-    headers: BTreeMap<String, String>,
-    body: Option<String>,
-    body_base64: Option<String>,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Option<String>,
+    pub(crate) body_base64: Option<String>,
     #[serde(default)]
-    source: SourceSpec,
-    now: Option<Timestamp>,
+    pub(crate) source: SourceSpec,
+    /// Rules of classification, as `[[classify]]` in the configuration.
+    #[serde(default)]
+    pub(crate) classify: Vec<UserRule>,
+    pub(crate) now: Option<Timestamp>,
 }
 
 fn post() -> String {
     "POST".to_owned()
 }
 
+/// What became of it.
 #[derive(Serialize)]
-struct Told {
+pub(crate) struct Told {
     status: u16,
     authentication: Authentication,
     events: Vec<CanonicalEvent>,
@@ -61,7 +69,7 @@ struct Left {
 }
 
 /// Reads requests, a JSON document a line, and writes a verdict a line. Returns how many were refused.
-pub(crate) fn run(file: &Path, out: &mut dyn Write) -> anyhow::Result<usize> {
+pub(crate) fn run(file: &Path, providers: Providers, out: &mut dyn Write) -> anyhow::Result<usize> {
     let input: Box<dyn Read> = if file == Path::new("-") {
         Box::new(std::io::stdin())
     } else {
@@ -80,7 +88,7 @@ pub(crate) fn run(file: &Path, out: &mut dyn Write) -> anyhow::Result<usize> {
             continue;
         }
         let recorded: Recorded = serde_json::from_slice(&line).with_context(|| format!("line {number}"))?;
-        let told = inspect(recorded).with_context(|| format!("line {number}"))?;
+        let told = inspect(recorded, providers).with_context(|| format!("line {number}"))?;
         refused += usize::from(told.status >= 400);
         serde_json::to_writer(&mut *out, &told)?;
         out.write_all(b"\n")?;
@@ -88,10 +96,12 @@ pub(crate) fn run(file: &Path, out: &mut dyn Write) -> anyhow::Result<usize> {
     }
 }
 
-fn inspect(recorded: Recorded) -> anyhow::Result<Told> {
-    let Some(provider) = providers::by_name(&recorded.provider) else {
+/// Runs one request.
+pub(crate) fn inspect(recorded: Recorded, providers: Providers) -> anyhow::Result<Told> {
+    let Some(provider) = providers.by_name(&recorded.provider) else {
         return Ok(refusal(404, "unknown_provider"));
     };
+    let rules = UserRules::new(&recorded.classify)?;
     let body = match (recorded.body, recorded.body_base64) {
         (Some(text), None) => text.into_bytes(),
         (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).context("body_base64")?,
@@ -139,7 +149,10 @@ fn inspect(recorded: Recorded) -> anyhow::Result<Told> {
     for element in &elements {
         for fate in provider.parse(&request, element, &context) {
             match fate {
-                Fate::Event(event) => told.events.push(*event),
+                Fate::Event(mut event) => {
+                    rules.apply(&mut event);
+                    told.events.push(*event);
+                }
                 Fate::Ignored(reason) => told.ignored.push(Left { index: element.index, reason: reason.to_owned() }),
                 Fate::Dead(reason) => told.dead.push(Left { index: element.index, reason }),
             }

@@ -2,7 +2,7 @@
 
 use crate::{config::Role, engine::Engine, process::Process};
 use domain::{Tenant, Timestamp};
-use providers::{Fate, Request, Source, SourceSpec, webhook::Context};
+use providers::{Fate, Providers, Request, Source, SourceSpec, webhook::Context};
 use schemas::wire::RawWebhook;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) fn make<E: Engine>(process: &Process, engine: &E, spooled: Option<Arc
         policy: process.policy.clone(),
         tokens: tokens.collect(),
         open: config.lookup.open,
-        reparse: Some(Arc::new(Reparse)),
+        reparse: Some(Arc::new(Reparse(config.adapters.providers))),
         spooled,
         limits: LookupLimits::default(),
     }
@@ -35,12 +35,12 @@ pub(crate) fn make<E: Engine>(process: &Process, engine: &E, spooled: Option<Arc
 
 /// Reads a raw webhook again, as the normalizer did.
 #[derive(Debug)]
-struct Reparse;
+struct Reparse(Providers);
 
 impl lookup::Reparse for Reparse {
     fn events(&self, raw: &RawWebhook, receipt_id: &str) -> Value {
         let (Some(provider), Ok(tenant), Ok(received_at)) =
-            (providers::by_name(&raw.provider), Tenant::new(&raw.tenant), Timestamp::from_micros(raw.received_at))
+            (self.0.by_name(&raw.provider), Tenant::new(&raw.tenant), Timestamp::from_micros(raw.received_at))
         else {
             return json!({"error": "cannot be read by this build"});
         };

@@ -3,6 +3,7 @@
 mod commands;
 mod config;
 mod engine;
+mod fixtures;
 mod inspect;
 mod kafka_tokens;
 mod lanes;
@@ -20,7 +21,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use commands::{
     Check, ConfigCommand, DeadLettersCommand, Doctor, Export, Filter, Import, Message, Output, PolicyCommand, Receipt,
-    Release, StoreCommand, Suppress, TopicsCommand, UnengagedCommand, Verdict, Why,
+    Release, StoreCommand, Suppress, TopicsCommand, UnengagedCommand, UnsubscribeLink, Verdict, Why,
 };
 use std::{
     io::Write as _,
@@ -81,7 +82,8 @@ enum Command {
     /// Run recorded requests through gateway and normalizer, without side effects
     ///
     /// A JSON document a line in: {"provider","method","url","headers":{},"body" or "body_base64","source":{},"now"}.
-    /// One a line out: {"status","authentication","events","ignored","dead"}.
+    /// One a line out: {"status","authentication","events","ignored","dead"}. Of the configuration file, if one is named,
+    /// only the adapters are read.
     #[command(after_help = "Exit codes: 0 every request was run, whatever its verdict, 2 one could not be read\n\n\
         Example:\n  echo '{\"provider\":\"drip\",\"body\":\"{}\",\"source\":{\"unauthenticated\":true}}' | quell inspect -")]
     Inspect {
@@ -116,6 +118,8 @@ enum Command {
         #[command(subcommand)]
         command: UnengagedCommand,
     },
+    /// Make a link for unsubscribing by one click, with its header fields
+    UnsubscribeLink(UnsubscribeLink),
     /// Show, check or apply the suppression policy
     Policy {
         #[command(subcommand)]
@@ -160,7 +164,8 @@ fn run(cli: Cli) -> anyhow::Result<Verdict> {
             long(config, async |config| serve::run(config, &roles).await)
         }
         Command::Inspect { file } => {
-            inspect::run(&file, &mut std::io::BufWriter::new(std::io::stdout().lock()))?;
+            let providers = config::Adapters::of_configuration(config)?.providers;
+            inspect::run(&file, providers, &mut std::io::BufWriter::new(std::io::stdout().lock()))?;
             Ok(Verdict::Yes)
         }
         Command::Config { command } => command.run(config, output),
@@ -175,6 +180,7 @@ fn run(cli: Cli) -> anyhow::Result<Verdict> {
         Command::Export(export) => commands::run(export.run(config, output)),
         Command::DeadLetters { command } => commands::run(command.run(output)),
         Command::Unengaged { command } => commands::run(command.run(output)),
+        Command::UnsubscribeLink(link) => link.run(config, output),
         Command::Policy { command } => commands::run(command.run(output)),
         Command::Topics { command } => commands::run(command.run(config, output)),
         Command::Store { command } => commands::run(command.run(config, output)),

@@ -3,6 +3,7 @@
 use domain::{CanonicalEvent, Delta};
 use event_log::runner::{Fatal, Observer, PhaseName, RunnerEvent};
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
+use providers::Providers;
 use service::{
     Metrics,
     telemetry::{COUNTS, LATENCY_SECONDS, TelemetryError},
@@ -12,6 +13,7 @@ use std::time::Duration;
 /// What normalizer and suppressor count.
 #[derive(Debug, Clone)]
 pub(crate) struct StageMetrics {
+    providers: Providers,
     events: IntCounterVec,
     ignored: IntCounterVec,
     dead: IntCounterVec,
@@ -21,8 +23,10 @@ pub(crate) struct StageMetrics {
 }
 
 impl StageMetrics {
-    pub(crate) fn new(metrics: &Metrics) -> Result<Self, TelemetryError> {
+    /// Registers them; a provider's word is a label if it is one of these.
+    pub(crate) fn new(metrics: &Metrics, providers: Providers) -> Result<Self, TelemetryError> {
         Ok(Self {
+            providers,
             events: metrics.counters(
                 "quell_normalizer_events_total",
                 "Canonical events emitted.",
@@ -57,36 +61,38 @@ impl StageMetrics {
     }
 }
 
-/// A provider's word, if it is one; anything else would let labels grow.
-fn known(provider: &str) -> &'static str {
-    match provider {
-        "manual" => "manual",
-        "quell" => "quell",
-        other => providers::by_name(other).map_or("unknown", |provider| provider.name()),
+impl StageMetrics {
+    /// A provider's word, if it is one; anything else would let labels grow.
+    fn known(&self, provider: &str) -> &'static str {
+        match provider {
+            "manual" => "manual",
+            "quell" => "quell",
+            other => self.providers.by_name(other).map_or("unknown", |provider| provider.name()),
+        }
     }
 }
 
 impl normalizer::NormalizerMetrics for StageMetrics {
     fn event(&self, event: &CanonicalEvent) {
-        self.events.with_label_values(&[known(&event.provider), event.kind.as_str()]).inc();
+        self.events.with_label_values(&[self.known(&event.provider), event.kind.as_str()]).inc();
     }
 
     fn ignored(&self, provider: &str, reason: &'static str) {
-        self.ignored.with_label_values(&[known(provider), reason]).inc();
+        self.ignored.with_label_values(&[self.known(provider), reason]).inc();
     }
 
     fn dead(&self, provider: &str) {
-        self.dead.with_label_values(&[known(provider)]).inc();
+        self.dead.with_label_values(&[self.known(provider)]).inc();
     }
 }
 
 impl suppressor::SuppressorMetrics for StageMetrics {
     fn duplicate(&self, provider: &str) {
-        self.duplicates.with_label_values(&[known(provider)]).inc();
+        self.duplicates.with_label_values(&[self.known(provider)]).inc();
     }
 
     fn clamped(&self, provider: &str) {
-        self.clamped.with_label_values(&[known(provider)]).inc();
+        self.clamped.with_label_values(&[self.known(provider)]).inc();
     }
 
     fn delta(&self, delta: &Delta) {

@@ -6,7 +6,7 @@ use event_log::Fatal;
 use service::{
     Clock, Metrics, Shutdown, SystemClock,
     admin::{self, Admin, Liveness, Readiness},
-    serve::{Drained, Server, ServerLimits},
+    serve::{Drained, Server, ServerLimits, ServerMetrics},
 };
 use std::sync::Arc;
 use suppressor::lookup::CurrentPolicy;
@@ -24,6 +24,7 @@ pub(crate) struct Process {
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    pub(crate) served: ServerMetrics,
     pub(crate) runners: RunnerMetrics,
     pub(crate) readiness: Readiness,
     pub(crate) liveness: Liveness,
@@ -49,6 +50,7 @@ impl Process {
             config: Arc::new(config),
             clock: Arc::new(SystemClock),
             runners: RunnerMetrics::new(&metrics)?,
+            served: ServerMetrics::register(&metrics)?,
             metrics,
             readiness,
             liveness: Liveness::default(),
@@ -67,7 +69,8 @@ impl Process {
             liveness: self.liveness.clone(),
         });
         let stop = CancellationToken::new();
-        Ok(AdminPort { task: tokio::spawn(server.run(router, stop.clone())), stop, address })
+        let task = tokio::spawn(server.counted(self.served.clone()).run(router, stop.clone()));
+        Ok(AdminPort { task, stop, address })
     }
 
     /// Waits until every stage has ended. The first that ends for good takes the rest down: the supervisor restarts us.

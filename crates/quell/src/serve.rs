@@ -15,7 +15,7 @@ use crate::{
 use anyhow::Context as _;
 use clap::ValueEnum;
 use event_log::{AppendError, kafka::KafkaLog};
-use ingest_gateway::{Gateway, GatewayDeps, Spooling, SpoolingDeps, Way};
+use ingest_gateway::{Gateway, GatewayDeps, HttpFetch, Spooling, SpoolingDeps, Way};
 use late_store::LateStore;
 use schemas::topics;
 use service::serve::{Answers, Server};
@@ -99,7 +99,7 @@ async fn parts(process: &Process, log: KafkaLog, store: &LateStore, roles: &[Rol
     if !topics_are_there(process, &log).await {
         return Ok(None);
     }
-    let counts = Arc::new(StageMetrics::new(&process.metrics)?);
+    let counts = Arc::new(StageMetrics::new(&process.metrics, process.config.adapters.providers)?);
     let Some(store) = store.wait().await? else { return Ok(None) };
     let engine = Cluster { log, store, instance: process.config.instance()? };
     let mut started = Started { stages: Vec::new(), tasks: Vec::new() };
@@ -227,6 +227,7 @@ async fn gateway(process: &Process, log: &KafkaLog, store: &LateStore) -> anyhow
         clock: process.clock.clone(),
         sources: process.config.gateway_sources()?,
         tokens: Arc::new(store.clone()),
+        fetch: Arc::new(HttpFetch::default()),
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
         limits: config.limits.clone(),
@@ -244,7 +245,7 @@ async fn gateway(process: &Process, log: &KafkaLog, store: &LateStore) -> anyhow
 
 /// Serves until the process ends; the server says itself how it ended.
 fn spawn_server(server: Server, answers: impl Answers, process: &Process) -> JoinHandle<()> {
-    let stop = process.shutdown.token();
+    let (server, stop) = (server.counted(process.served.clone()), process.shutdown.token());
     tokio::spawn(async move {
         server.run(answers, stop).await;
     })

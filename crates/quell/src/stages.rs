@@ -6,6 +6,7 @@ use crate::{
     process::{Process, Running},
     upkeep::Duty,
 };
+use domain::classify::UserRules;
 use event_log::{Limits, Observer, RunnerOptions, Session, Stage, runner::spawn_runner};
 use normalizer::Normalizer;
 use schemas::topics;
@@ -34,7 +35,9 @@ pub(crate) fn normalizer<E: Engine>(
     // A webhook holds up to hundreds of events: smaller batches, or one commit would hold up every webhook's own.
     let options = options(process, RAW_BYTES_MAX);
     let name = "normalizer";
-    spawn(process, name, session, Normalizer::new(counts), options, process.runners.of(name))
+    let rules = UserRules::new(&process.config.classify)?;
+    let stage = Normalizer::new(counts).knowing(process.config.adapters.providers).ruled_by(rules);
+    spawn(process, name, session, stage, options, process.runners.of(name))
 }
 
 /// The suppressor's workers.

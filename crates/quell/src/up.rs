@@ -11,7 +11,7 @@ use crate::{
     upkeep::{self, Duty},
 };
 use domain::Timestamp;
-use ingest_gateway::{EmbeddedTokens, Gateway, GatewayDeps, GatewayService, Way};
+use ingest_gateway::{EmbeddedTokens, Gateway, GatewayDeps, GatewayService, HttpFetch, Way};
 use service::{Shutdown, serve::Server};
 use std::{sync::Arc, time::Duration};
 use suppressor::store::embedded::{Retention, Sweep};
@@ -43,6 +43,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
     // The gateway drains first, then the stages finish their batches; the admin port answers until the end.
     let stop = process.shutdown.token();
+    let (lookup_server, gateway_server) =
+        (lookup_server.counted(process.served.clone()), gateway_server.counted(process.served.clone()));
     let lookup_task = tokio::spawn(lookup_server.run(lookup, stop.clone()));
     let gateway_task = tokio::spawn(gateway_server.run(gateway, stop.clone()));
     let admin = process.admin().await?;
@@ -71,6 +73,7 @@ fn gateway(process: &Process, engine: &Embedded) -> anyhow::Result<GatewayServic
         clock: process.clock.clone(),
         sources: process.config.gateway_sources()?,
         tokens: Arc::new(tokens),
+        fetch: Arc::new(HttpFetch::default()),
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
         limits: process.config.gateway.limits.clone(),
@@ -84,7 +87,7 @@ struct Started {
 }
 
 fn start_stages(process: &Process, engine: &Embedded) -> anyhow::Result<Started> {
-    let counts = Arc::new(StageMetrics::new(&process.metrics)?);
+    let counts = Arc::new(StageMetrics::new(&process.metrics, process.config.adapters.providers)?);
     let duty = Duty::default();
     let mut stages = vec![stages::normalizer(process, engine, counts.clone())?];
     stages.extend(stages::suppressors(process, engine, &counts, &duty)?);

@@ -10,7 +10,7 @@ fn limits() -> Limits {
 }
 
 async fn read_all(sent: Vec<u8>, coding: Coding, limits: &Limits) -> Result<Vec<u8>, Unread> {
-    let mut place = Admission::new(limits).enter().unwrap();
+    let mut place = Admission::new(limits).enter().await.unwrap();
     read(&mut Body::from(sent), coding, limits, &mut place).await.map(|body| body.to_vec())
 }
 
@@ -77,13 +77,56 @@ async fn refuses_what_is_not_coded_as_it_says() {
 async fn a_body_without_room_is_refused_and_holds_nothing() {
     let limits = Limits { in_flight_bytes_max: 500, ..limits() };
     let admission = Admission::new(&limits);
-    let mut place = admission.enter().unwrap();
+    let mut place = admission.enter().await.unwrap();
     let mut body = Body::from(vec![b'x'; 501]);
     assert_eq!(read(&mut body, Coding::Identity, &limits, &mut place).await, Err(Unread::NoRoom));
     let mut body = Body::from(gzip(&vec![b'x'; 600]));
     assert_eq!(read(&mut body, Coding::Gzip, &limits, &mut place).await, Err(Unread::NoRoom));
     drop(place);
     assert_eq!(admission.bytes(), 0);
+}
+
+/// A body of which so much is there, and the rest never comes.
+fn stalled(bytes: usize) -> Body {
+    use futures_util::StreamExt as _;
+    let there = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(vec![b'x'; bytes])]);
+    Body::from_stream(there.chain(futures_util::stream::pending()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_still_coming_gives_way_to_one_that_is_there() {
+    let limits = Limits { in_flight_bytes_max: 1_000, ..limits() };
+    let admission = Admission::new(&limits);
+    let (mut slow, mut quick) = (admission.enter().await.unwrap(), admission.enter().await.unwrap());
+    let comes = async {
+        let read = read(&mut stalled(900), Coding::Identity, &limits, &mut slow).await;
+        drop(slow);
+        read
+    };
+    let is_there = async {
+        tokio::task::yield_now().await;
+        read(&mut Body::from(vec![b'y'; 600]), Coding::Identity, &limits, &mut quick).await
+    };
+    let (gone, taken) = tokio::join!(comes, is_there);
+    assert_eq!((gone, taken.unwrap().len()), (Err(Unread::GaveWay), 600));
+
+    // The same for what only shows its size once it is unpacked.
+    let limits = Limits { in_flight_bytes_max: 2_100, decoded_bytes_max: 1_900, ..limits };
+    let admission = Admission::new(&limits);
+    let (mut slow, mut packed) = (admission.enter().await.unwrap(), admission.enter().await.unwrap());
+    let comes = async {
+        let read = read(&mut stalled(900), Coding::Identity, &limits, &mut slow).await;
+        drop(slow);
+        read
+    };
+    let is_there = async {
+        tokio::task::yield_now().await;
+        read(&mut Body::from(gzip(&[b'y'; 1_800])), Coding::Gzip, &limits, &mut packed).await
+    };
+    let (gone, taken) = tokio::join!(comes, is_there);
+    assert_eq!((gone, taken.unwrap().len()), (Err(Unread::GaveWay), 1_800));
+    drop(packed);
+    assert_eq!((admission.requests(), admission.bytes()), (0, 0));
 }
 
 #[test]
@@ -120,7 +163,7 @@ fn knows_codings_and_foreign_types() {
         "*/*",
     ];
     for fine in fine {
-        assert!(!is_foreign(&with(header::CONTENT_TYPE, &[fine])), "{fine}");
+        assert!(!is_foreign(&with(header::CONTENT_TYPE, &[fine]), false), "{fine}");
     }
     let foreign = [
         "image/png",
@@ -136,9 +179,13 @@ fn knows_codings_and_foreign_types() {
         "text/csv",
     ];
     for foreign in foreign {
-        assert!(is_foreign(&with(header::CONTENT_TYPE, &[foreign])), "{foreign}");
+        assert!(is_foreign(&with(header::CONTENT_TYPE, &[foreign]), false), "{foreign}");
     }
-    assert!(!is_foreign(&HeaderMap::new()));
+    assert!(!is_foreign(&HeaderMap::new(), false));
+    assert!(!is_foreign(&with(header::CONTENT_TYPE, &["message/rfc822"]), true));
+    assert!(is_foreign(&with(header::CONTENT_TYPE, &["image/png"]), true));
+    assert!(is_foreign(&with(header::CONTENT_TYPE, &["application/json", "text/html"]), false));
+    assert!(!is_foreign(&with(header::CONTENT_TYPE, &["application/json", "text/plain"]), false));
 }
 
 proptest::proptest! {
@@ -154,8 +201,8 @@ proptest::proptest! {
         body.truncate(body.len().saturating_sub(cut));
         let limits = limits();
         let admission = Admission::new(&limits);
-        let mut place = admission.enter().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut place = runtime.block_on(admission.enter()).unwrap();
         let read = runtime.block_on(read(&mut Body::from(body.clone()), coding, &limits, &mut place));
         if let Ok(read) = &read {
             proptest::prop_assert!(read.len() <= limits.decoded_bytes_max);

@@ -3,5 +3,7 @@
 
 mod answers;
 mod connections;
+mod outside;
 mod running;
 mod spooled;
+mod unsubscribe;

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use event_log::{Append, AppendError, Position, Record};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use ingest_gateway::{
-    Configured, Gateway, GatewayDeps, Limits, MemoryTokens, Sources, SpoolConfig, Spooling, SpoolingDeps, TokenStore,
-    Way,
+    Configured, Fetch, Gateway, GatewayDeps, Limits, MemoryTokens, NoFetch, Sources, SpoolConfig, Spooling,
+    SpoolingDeps, TokenStore, Way,
 };
 use providers::{Source, SourceSpec};
 use schemas::wire::RawWebhook;
@@ -72,6 +72,8 @@ pub(crate) struct Setup {
     pub(crate) tls: Option<TlsFiles>,
     /// A spool before the log.
     pub(crate) spool: Option<SpoolConfig>,
+    /// What answers the gateway's own calls.
+    pub(crate) fetch: Arc<dyn Fetch>,
 }
 
 impl Default for Setup {
@@ -83,6 +85,7 @@ impl Default for Setup {
             tokens: Arc::new(MemoryTokens::new(1_000)),
             tls: None,
             spool: None,
+            fetch: Arc::new(NoFetch),
         }
     }
 }
@@ -144,6 +147,7 @@ pub(crate) async fn start(setup: Setup) -> Running {
         clock: clock.clone(),
         sources: Sources::new(setup.sources).unwrap(),
         tokens: setup.tokens,
+        fetch: setup.fetch,
         readiness: readiness.clone(),
         metrics: metrics.clone(),
         limits: setup.limits,

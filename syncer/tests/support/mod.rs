@@ -23,9 +23,10 @@ pub(crate) struct Direct(pub(crate) FakeApi);
 impl ProviderApi for Direct {
     async fn send(&self, request: &ApiRequest) -> Result<ApiAnswer, ApiError> {
         let (_, rest) = request.url.split_once("://").unwrap();
-        let path = &rest[rest.find('/').unwrap()..];
+        let (host, path) = rest.split_at(rest.find('/').unwrap());
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut headers = http::HeaderMap::new();
+        headers.insert("host", host.parse().unwrap());
         for (name, value) in &request.headers {
             headers.insert(*name, value.parse().unwrap());
         }
@@ -61,6 +62,13 @@ impl Clock for TokioClock {
 pub(crate) const PROVIDERS: [&str; 3] = ["sendgrid", "mailgun", "postmark"];
 pub(crate) const DOMAIN: &str = "mg.example.com";
 pub(crate) const STREAM: &str = "broadcast";
+const KEY_ID: &str = "id-1";
+const REGION: &str = "eu-west-1";
+const DOMAIN_ID: &str = "12345";
+pub(crate) const OTHER_DOMAIN: &str = "other.example.com";
+/// Twilio's senders.
+pub(crate) const SERVICE: &str = "MG0123456789abcdef0123456789abcdef";
+pub(crate) const NUMBER: &str = "+15550001111";
 
 pub(crate) fn fake_of(provider: &str) -> FakeProvider {
     match provider {
@@ -69,6 +77,26 @@ pub(crate) fn fake_of(provider: &str) -> FakeProvider {
         "resend" => FakeProvider::Resend { api_key: "key-1".to_owned() },
         "sparkpost" => FakeProvider::SparkPost { api_key: "key-1".to_owned() },
         "mandrill" => FakeProvider::Mandrill { api_key: "key-1".to_owned() },
+        "ses" => FakeProvider::Ses { key_id: KEY_ID.to_owned(), secret: "key-1".to_owned(), region: REGION.to_owned() },
+        "brevo" => FakeProvider::Brevo { api_key: "key-1".to_owned() },
+        "mailjet" => FakeProvider::Mailjet { key_id: KEY_ID.to_owned(), secret: "key-1".to_owned() },
+        "mailersend" => FakeProvider::MailerSend { token: "key-1".to_owned(), domain_id: DOMAIN_ID.to_owned() },
+        "mailtrap" => {
+            let domains = vec![(DOMAIN.to_owned(), 12_345), (OTHER_DOMAIN.to_owned(), 54_321)];
+            FakeProvider::Mailtrap { token: "key-1".to_owned(), domains }
+        }
+        "unisender-go" => FakeProvider::UnisenderGo { api_key: "key-1".to_owned() },
+        "drip" => FakeProvider::Drip { token: "key-1".to_owned(), account: "9999".to_owned() },
+        "scaleway" => FakeProvider::Scaleway {
+            secret: "key-1".to_owned(),
+            region: REGION.to_owned(),
+            domain_id: DOMAIN_ID.to_owned(),
+        },
+        "twilio" => FakeProvider::Twilio {
+            key_id: KEY_ID.to_owned(),
+            secret: "key-1".to_owned(),
+            senders: [SERVICE, NUMBER, "+15550007777"].map(str::to_owned).into(),
+        },
         _ => FakeProvider::Postmark { token: "key-1".to_owned(), streams: vec![STREAM.to_owned()] },
     }
 }
@@ -83,14 +111,21 @@ pub(crate) fn dead_list(provider: &str) -> String {
 }
 
 pub(crate) fn config(provider: &str) -> AccountConfig {
+    let text = |providers: &[&str], value: &str| providers.contains(&provider).then(|| value.to_owned());
     AccountConfig {
         name: format!("{provider}-main"),
         provider: provider.to_owned(),
         tenant: domain::Tenant::default(),
         base_url: None,
         credential: "key-1".to_owned(),
-        domain: (provider == "mailgun").then(|| DOMAIN.to_owned()),
-        stream: (provider == "postmark").then(|| STREAM.to_owned()),
+        key_id: text(&["ses", "mailjet", "twilio"], KEY_ID),
+        session_token: None,
+        region: text(&["ses", "scaleway"], REGION),
+        account: text(&["drip"], "9999"),
+        domain: text(&["mailgun", "mailtrap"], DOMAIN),
+        domain_id: text(&["mailersend", "mailtrap", "scaleway"], DOMAIN_ID),
+        stream: text(&["postmark"], STREAM).or(text(&["mailtrap"], "bulk")),
+        senders: if provider == "twilio" { vec![SERVICE.to_owned(), NUMBER.to_owned()] } else { Vec::new() },
         groups: std::collections::BTreeMap::new(),
         sources: vec!["default".to_owned()],
         scopes: Vec::new(),

@@ -6,6 +6,7 @@ use crate::{
     child::{Process, argument},
     instance::Instance,
     load::{self, Outcome},
+    refusals,
     requests::{Form, GENERIC_1, GENERIC_100, Keys, MAILGUN_1, SENDGRID_100},
     run_directory, say,
     stats::{floor, median, round},
@@ -19,8 +20,9 @@ const CASES: [(usize, Form); 6] =
     [(64, GENERIC_1), (256, GENERIC_1), (64, GENERIC_100), (256, GENERIC_100), (64, MAILGUN_1), (64, SENDGRID_100)];
 const P99_MS_MAX: f64 = 100.0;
 
+/// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
+pub(crate) enum Target {
     BareAxum,
     GatewayOnly,
     QuellUp,
@@ -29,7 +31,8 @@ enum Target {
 const TARGETS: [Target; 3] = [Target::BareAxum, Target::GatewayOnly, Target::QuellUp];
 
 impl Target {
-    const fn name(self) -> &'static str {
+    /// In the results.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::BareAxum => "bare_axum",
             Self::GatewayOnly => "gateway_only",
@@ -117,10 +120,13 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Value> {
         }
         cases.push(case);
     }
-    Ok(json!({ "floors": floors, "cases": cases }))
+    let (refusals, of_refusals) = refusals::measure(options, &keys)?;
+    floors.extend(of_refusals);
+    Ok(json!({ "floors": floors, "cases": cases, "refusals": refusals }))
 }
 
-fn one(
+/// One run on a fresh process and directory.
+pub(crate) fn one(
     options: &Options,
     keys: &Keys,
     target: Target,

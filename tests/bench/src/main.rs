@@ -16,6 +16,8 @@ mod load;
 mod machine;
 mod memory;
 mod pipeline;
+mod providers;
+mod refusals;
 mod requests;
 mod scrape;
 mod servers;
@@ -53,6 +55,9 @@ pub(crate) struct Options {
     /// The quell binary, built for release
     #[arg(long, default_value = "target/release/quell")]
     pub(crate) quell: PathBuf,
+    /// Only what a parsed event costs, for each provider; nothing is started for it
+    #[arg(long, conflicts_with = "engine")]
+    providers: bool,
     /// What it runs on
     #[arg(long, value_enum, default_value_t)]
     engine: Engine,
@@ -160,20 +165,25 @@ fn main() -> ExitCode {
 }
 
 fn measure(name: Option<Measure>, options: &Options) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&options.data).with_context(|| format!("cannot make {}", options.data.display()))?;
+    let mut document = json!({
+        "command": std::env::args().collect::<Vec<_>>().join(" "),
+        "machine": machine::facts(&options.data)?,
+        "measures": {},
+    });
+    if options.providers {
+        anyhow::ensure!(name.is_none(), "--providers is a measure of its own: give no other name beside it");
+        document["measures"]["providers"] = providers::measure(options)?;
+        return print(&document);
+    }
     anyhow::ensure!(options.quell.exists(), "{} is not there: build it for release first", options.quell.display());
     anyhow::ensure!(options.rounds > 0 && options.seconds > 0.0, "--rounds and --seconds must be above 0");
-    std::fs::create_dir_all(&options.data).with_context(|| format!("cannot make {}", options.data.display()))?;
     let all = Measure::of(options.engine);
     if let Some(name) = name.filter(|name| !all.contains(name)) {
         let words: Vec<String> = all.iter().map(|measure| measure.word()).collect();
         anyhow::bail!("{} is no measure of this engine; it has {}", name.word(), words.join(", "));
     }
     let measures = name.map_or_else(|| all.to_vec(), |name| vec![name]);
-    let mut document = json!({
-        "command": std::env::args().collect::<Vec<_>>().join(" "),
-        "machine": machine::facts(&options.data)?,
-        "measures": {},
-    });
     match options.engine {
         Engine::Embedded => {
             for measure in measures {
@@ -183,7 +193,11 @@ fn measure(name: Option<Measure>, options: &Options) -> anyhow::Result<()> {
         }
         Engine::Kafka => document["measures"] = kafka::measure(&measures, options)?,
     }
-    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&document)?)?;
+    print(&document)
+}
+
+fn print(document: &Value) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(document)?)?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use event_log::{
     TopicSpec,
     embedded::{EmbeddedLog, Limits, open_database},
 };
-use ingest_gateway::{Configured, EmbeddedTokens, Gateway, GatewayDeps, Sources};
+use ingest_gateway::{Configured, EmbeddedTokens, Gateway, GatewayDeps, NoFetch, Sources};
 use providers::{Source, SourceSpec};
 use service::{
     Metrics, SystemClock,
@@ -69,7 +69,7 @@ pub(crate) fn topics() -> Vec<TopicSpec> {
 /// The gateway over an embedded log. Ends when it is killed.
 pub(crate) fn gateway_only(directory: &Path) -> anyhow::Result<()> {
     let db = open_database(directory, CACHE_BYTES)?;
-    let log = EmbeddedLog::open(db, &topics(), Limits::default())?;
+    let log = EmbeddedLog::open(db.clone(), &topics(), Limits::default())?;
     let tokens = EmbeddedTokens::open(&log)?;
     let source = |(name, variable): (&str, &str)| {
         let provider = providers::by_name(name).context("no such provider")?;
@@ -86,6 +86,7 @@ pub(crate) fn gateway_only(directory: &Path) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock),
         sources: Sources::new(sources.into_iter().collect::<anyhow::Result<Vec<_>>>()?)?,
         tokens: Arc::new(tokens),
+        fetch: Arc::new(NoFetch),
         readiness: Readiness::requiring(&[]),
         metrics: Metrics::new()?,
         limits: ingest_gateway::Limits::default(),

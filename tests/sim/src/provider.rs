@@ -25,6 +25,43 @@ use tokio::runtime::Runtime;
 
 const STREAM: &str = "broadcast";
 const TOKEN: &str = "token-of-a-world";
+const REGION: &str = "fr-par";
+const DOMAIN_ID: &str = "domain-of-a-world";
+
+/// Whose lists a world has. Both have one for every scope but categories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// One call for an edit, and a result for each address.
+    Postmark,
+    /// A removal of several calls: entries go by an id that is looked up first. What is there already is a conflict.
+    Scaleway,
+}
+
+impl Kind {
+    fn of(seed: u64) -> Self {
+        if seed % 4 < 2 { Self::Postmark } else { Self::Scaleway }
+    }
+
+    fn fake(self) -> FakeProvider {
+        match self {
+            Self::Postmark => FakeProvider::Postmark { token: TOKEN.to_owned(), streams: vec![STREAM.to_owned()] },
+            Self::Scaleway => FakeProvider::Scaleway {
+                secret: TOKEN.to_owned(),
+                region: REGION.to_owned(),
+                domain_id: DOMAIN_ID.to_owned(),
+            },
+        }
+    }
+
+    /// The fake's name of the list.
+    fn list(self) -> &'static str {
+        match self {
+            Self::Postmark => STREAM,
+            Self::Scaleway => "blocklist",
+        }
+    }
+}
+
 /// The name of the lanes' group.
 pub(crate) const LANES: &str = "quell.syncer.world";
 
@@ -34,6 +71,7 @@ const LATER: u64 = 1 << 32;
 /// The provider, with its moods.
 #[derive(Debug)]
 struct Provider {
+    kind: Kind,
     api: FakeApi,
     random: Mutex<SplitMix64>,
     /// Calls in a hundred that fail.
@@ -171,9 +209,10 @@ impl Lanes {
     #[expect(clippy::expect_used, reason = "a runtime of one thread without a driver for sockets")]
     pub(crate) fn new(seed: u64, clock: Arc<AtomicI64>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        let fake = FakeProvider::Postmark { token: TOKEN.to_owned(), streams: vec![STREAM.to_owned()] };
+        let kind = Kind::of(seed);
         let provider = Provider {
-            api: FakeApi::new(fake),
+            kind,
+            api: FakeApi::new(kind.fake()),
             random: Mutex::new(SplitMix64::new(seed ^ 0x1a9e)),
             fails: AtomicU64::new(0),
         };
@@ -198,14 +237,24 @@ impl Lanes {
     /// A lane of another process.
     #[expect(clippy::expect_used, reason = "an account that is always the same")]
     pub(crate) fn lane(&self, log: MemoryLog, bug: Bug) -> Lane {
+        let (provider, is_scaleway) = match self.provider.kind {
+            Kind::Postmark => ("postmark", false),
+            Kind::Scaleway => ("scaleway", true),
+        };
         let account = Account::new(AccountConfig {
             name: "world".to_owned(),
-            provider: "postmark".to_owned(),
+            provider: provider.to_owned(),
             tenant: Tenant::default(),
             base_url: None,
             credential: TOKEN.to_owned(),
+            key_id: None,
+            session_token: None,
+            region: is_scaleway.then(|| REGION.to_owned()),
+            account: None,
             domain: None,
-            stream: Some(STREAM.to_owned()),
+            domain_id: is_scaleway.then(|| DOMAIN_ID.to_owned()),
+            stream: (!is_scaleway).then(|| STREAM.to_owned()),
+            senders: Vec::new(),
             groups: BTreeMap::new(),
             sources: Vec::new(),
             scopes: Vec::new(),
@@ -237,7 +286,7 @@ impl Lanes {
             .filter(|(_, folded)| folded.decision.by_scope().keys().copied().any(is_told))
             .map(|(key, _)| key.recipient.as_str().to_owned())
             .collect();
-        let found: BTreeSet<String> = self.provider.api.addresses(STREAM).into_iter().collect();
+        let found: BTreeSet<String> = self.provider.api.addresses(self.provider.kind.list()).into_iter().collect();
         if found == expected {
             return Ok(());
         }

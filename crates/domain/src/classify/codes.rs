@@ -1,5 +1,6 @@
-//! What status codes mean: the IANA registry of enhanced codes (RFC 3463, 3886, 4468, 4954, 5248, 6710, 7293, 7372, 7505,
-//! 8616, 8689) and the basic codes of RFC 5321 and 7504. Only codes that name one cause are listed.
+//! What status codes mean: every enhanced code of the IANA registry ("SMTP Enhanced Status Codes": RFC 3463, 3886, 4468, 4865,
+//! 4954, 5248, 6531, 6710, 7293, 7372, 7505, 8616, 8689), some that Microsoft uses beside it, and the basic codes of RFC 5321
+//! and 7504. A code whose description fits several causes names none; the reply's words decide then.
 
 use super::reply::Enhanced;
 use crate::{Attribution, FailureClass};
@@ -8,41 +9,133 @@ type Cause = (Attribution, FailureClass);
 
 /// The cause that a subject and detail name, if they name one.
 pub(super) const fn exact(status: Enhanced) -> Option<Cause> {
-    use Attribution::{Domain, Message, Provider, Recipient, Sender};
-    use FailureClass as F;
-    Some(match (status.subject, status.detail) {
-        // Addressing. x.1.0 says too little: it also stands for refused senders.
-        (1, 1 | 3) => (Recipient, F::UnknownRecipient),
-        (1, 2 | 10) => (Domain, F::BadDomain),
-        (1, 4) => (Recipient, F::Undetermined),
-        (1, 6) => (Recipient, F::Disabled),
-        (1, 7 | 8) => (Sender, F::Policy),
-        (1, 9) => (Provider, F::Protocol),
-        // Mailbox.
-        (2, 1) => (Recipient, F::Disabled),
-        (2, 2) => (Recipient, F::MailboxFull),
-        (2, 3) => (Message, F::Size),
-        (2, 4) => (Recipient, F::Undetermined),
-        // Mail system.
-        (3, 1 | 2) => (Domain, F::Undetermined),
-        (3, 3 | 5) => (Domain, F::Protocol),
-        (3, 4) => (Message, F::Size),
-        // Network and routing.
-        (4, 1 | 2 | 5 | 7) => (Domain, F::Timeout),
-        (4, 3 | 4) => (Domain, F::Dns),
-        (4, 6) => (Domain, F::Protocol),
-        // Protocol.
-        (5, 3) => (Sender, F::Rate),
-        (5, 1..=6) => (Provider, F::Protocol),
-        // Content.
-        (6, 1..=10) => (Message, F::Content),
-        // Security and policy.
-        (7, 7) => (Message, F::Content),
-        (7, 16) => (Message, F::Size),
-        (7, 17) => (Recipient, F::Disabled),
-        (7, 18) => (Domain, F::BadDomain),
-        (7, 25) => (Sender, F::Reputation),
-        (7, 28) => (Sender, F::Rate),
+    match status.subject {
+        1 => address(status.detail),
+        2 => mailbox(status.detail),
+        3 => system(status.detail),
+        4 => network(status.detail),
+        5 => protocol(status.detail),
+        6 => content(status.detail),
+        7 => policy(status.detail),
+        // x.0.0 says nothing.
+        _ => None,
+    }
+}
+
+const RECIPIENT: Attribution = Attribution::Recipient;
+const DOMAIN: Attribution = Attribution::Domain;
+const MESSAGE: Attribution = Attribution::Message;
+const SENDER: Attribution = Attribution::Sender;
+const PROVIDER: Attribution = Attribution::Provider;
+
+const fn address(detail: u16) -> Option<Cause> {
+    Some(match detail {
+        // Bad mailbox address; bad syntax of one.
+        1 | 3 => (RECIPIENT, FailureClass::UnknownRecipient),
+        // Bad destination system; null MX (Microsoft's 5.1.10 is told by its words).
+        2 | 10 => (DOMAIN, FailureClass::BadDomain),
+        // Ambiguous.
+        4 => (RECIPIENT, FailureClass::Undetermined),
+        // Moved, no forwarding address.
+        6 => (RECIPIENT, FailureClass::Disabled),
+        // Bad address, bad system of the sender.
+        7 | 8 => (SENDER, FailureClass::Policy),
+        // Relayed to a mailer that does not conform.
+        9 => (PROVIDER, FailureClass::Protocol),
+        // 0, other: it also stands for refused senders. 5, destination valid, is no failure.
+        _ => return None,
+    })
+}
+
+const fn mailbox(detail: u16) -> Option<Cause> {
+    Some(match detail {
+        // Disabled, not accepting messages.
+        1 => (RECIPIENT, FailureClass::Disabled),
+        2 => (RECIPIENT, FailureClass::MailboxFull),
+        // Longer than the administrative limit.
+        3 => (MESSAGE, FailureClass::Size),
+        // Expansion of a mailing list.
+        4 => (RECIPIENT, FailureClass::Undetermined),
+        // Microsoft: the mailbox takes no more messages within the hour.
+        121 | 122 => (DOMAIN, FailureClass::Rate),
+        _ => return None,
+    })
+}
+
+const fn system(detail: u16) -> Option<Cause> {
+    Some(match detail {
+        // Full; not accepting messages; set up wrongly.
+        1 | 2 | 5 => (DOMAIN, FailureClass::Undetermined),
+        // Not capable of a selected feature.
+        3 => (DOMAIN, FailureClass::Protocol),
+        4 => (MESSAGE, FailureClass::Size),
+        // The requested priority was changed: RFC 6710, no failure by itself.
+        _ => return None,
+    })
+}
+
+const fn network(detail: u16) -> Option<Cause> {
+    Some(match detail {
+        // No answer; bad connection; expired on the way.
+        1 | 2 | 7 => (DOMAIN, FailureClass::Timeout),
+        // Directory server; unable to route.
+        3 | 4 => (DOMAIN, FailureClass::Dns),
+        // Congestion.
+        5 => (DOMAIN, FailureClass::Undetermined),
+        // Routing loop.
+        6 => (DOMAIN, FailureClass::Protocol),
+        _ => return None,
+    })
+}
+
+const fn protocol(detail: u16) -> Option<Cause> {
+    Some(match detail {
+        // Too many recipients.
+        3 => (SENDER, FailureClass::Rate),
+        // Invalid command, syntax, arguments, version, authentication line.
+        1 | 2 | 4..=6 => (PROVIDER, FailureClass::Protocol),
+        _ => return None,
+    })
+}
+
+const fn content(detail: u16) -> Option<Cause> {
+    Some(match detail {
+        // Media not supported; conversions; content not available; a header in UTF-8.
+        1..=6 | 9 => (MESSAGE, FailureClass::Content),
+        // Addresses beyond ASCII are not taken there.
+        7 => (DOMAIN, FailureClass::Protocol),
+        // A reply in UTF-8 that the client does not permit; 10 is its deprecated twin.
+        8 | 10 => (PROVIDER, FailureClass::Protocol),
+        _ => return None,
+    })
+}
+
+const fn policy(detail: u16) -> Option<Cause> {
+    Some(match detail {
+        // Expansion prohibited for this sender.
+        2 => (SENDER, FailureClass::Policy),
+        // Security conversion, features, cryptography, algorithm.
+        3..=6 => (PROVIDER, FailureClass::Protocol),
+        // Integrity of the message.
+        7 => (MESSAGE, FailureClass::Content),
+        // Credentials and encryption of the connection. Yahoo uses 9 for policy, so 9 names nothing.
+        8 | 10..=12 => (PROVIDER, FailureClass::Protocol),
+        // The account that authenticated is disabled; trust relationship required; priority too low.
+        13..=15 => (SENDER, FailureClass::Policy),
+        16 => (MESSAGE, FailureClass::Size),
+        // RFC 7293: whoever had it has it no longer.
+        17 => (RECIPIENT, FailureClass::Disabled),
+        18 => (DOMAIN, FailureClass::BadDomain),
+        // The test of that cannot be done.
+        19 => (DOMAIN, FailureClass::Undetermined),
+        // RFC 7372, 7505, 8617: DKIM, SPF, reverse DNS, several checks, the sender's null MX, ARC.
+        20..=27 | 29 => (SENDER, FailureClass::Policy),
+        28 => (SENDER, FailureClass::Rate),
+        // RFC 8689, REQUIRETLS.
+        30 => (DOMAIN, FailureClass::Protocol),
+        // Microsoft: abuse seen; banned senders and addresses; addresses it limits for their reputation.
+        500..=503 | 511 | 606..=650 => (SENDER, FailureClass::Reputation),
+        // 0 and 1, "not authorized", stand for every policy there is.
         _ => return None,
     })
 }
@@ -50,24 +143,21 @@ pub(super) const fn exact(status: Enhanced) -> Option<Cause> {
 /// The cause that the subject alone names: nothing in these subjects is about one mailbox.
 pub(super) const fn subject(status: Enhanced) -> Option<Cause> {
     match status.subject {
-        3 => Some((Attribution::Domain, FailureClass::Undetermined)),
-        4 => Some((Attribution::Domain, FailureClass::Timeout)),
-        5 => Some((Attribution::Provider, FailureClass::Protocol)),
-        6 => Some((Attribution::Message, FailureClass::Content)),
-        7 => Some((Attribution::Sender, FailureClass::Policy)),
+        3 => Some((DOMAIN, FailureClass::Undetermined)),
+        4 => Some((DOMAIN, FailureClass::Timeout)),
+        5 => Some((PROVIDER, FailureClass::Protocol)),
+        6 => Some((MESSAGE, FailureClass::Content)),
+        7 => Some((SENDER, FailureClass::Policy)),
         _ => None,
     }
 }
 
-/// The cause that a basic code names. 550, 553 and 554 stand for anything; 552 for a full mailbox as well as for size.
+/// The cause that a basic code names. 450, 550, 553 and 554 stand for anything; 552 for a full mailbox as well as for size.
 pub(super) const fn basic(code: u16) -> Option<Cause> {
     match code {
-        421 => Some((Attribution::Domain, FailureClass::Timeout)),
-        432 | 454 | 500..=504 | 523 | 524 | 530 | 534 | 535 | 538 | 555 => {
-            Some((Attribution::Provider, FailureClass::Protocol))
-        }
-        451 | 452 => Some((Attribution::Domain, FailureClass::Undetermined)),
-        521 | 556 => Some((Attribution::Domain, FailureClass::BadDomain)),
+        421 | 451 | 452 => Some((DOMAIN, FailureClass::Undetermined)),
+        432 | 454 | 500..=504 | 523 | 524 | 530 | 534 | 535 | 538 | 555 => Some((PROVIDER, FailureClass::Protocol)),
+        521 | 556 => Some((DOMAIN, FailureClass::BadDomain)),
         _ => None,
     }
 }

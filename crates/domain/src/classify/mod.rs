@@ -3,23 +3,29 @@
 //! Only a recipient's own failure may ever suppress, so every doubt is settled against the recipient being at fault.
 //! Evidence is weighed in this order; the first that speaks decides:
 //!
-//! 1. the provider's firm word (it names the cause: a template that failed, a block it diagnosed);
-//! 2. phrases that prove a block, a sender's, message's, domain's or relay's failure, whatever code stands beside them;
-//! 3. enhanced status codes (RFC 3463 and the IANA registry of them) that name one cause;
-//! 4. phrases about the recipient's mailbox;
-//! 5. the subject class of an enhanced code (`x.7.x` is policy, whatever the detail);
-//! 6. the provider's weak word (it sorts into a drawer that holds several causes);
-//! 7. basic reply codes (RFC 5321 4.2) that name one cause;
-//! 8. the provider's word on hardness alone: an unexplained final failure is an unknown recipient, an unexplained passing
+//! 1. the operator's own rules ([`user`]), applied to the finished event;
+//! 2. the provider's firm word (it names the cause: a template that failed, a block it diagnosed), unless it blames the
+//!    recipient and the reply's words prove a refusal of the message or its sender;
+//! 3. phrases that prove a sender's, message's, domain's or relay's failure, whatever code stands beside them;
+//! 4. enhanced status codes (RFC 3463 and the IANA registry of them) that name one cause, unless they blame the recipient and
+//!    the reply's words say something milder or more exact;
+//! 5. phrases about the recipient's mailbox, or a busy host;
+//! 6. the subject class of an enhanced code (`x.7.x` is policy, whatever the detail);
+//! 7. the provider's weak word (it sorts into a drawer that holds several causes);
+//! 8. basic reply codes (RFC 5321 4.2) that name one cause;
+//! 9. the provider's word on hardness alone: an unexplained final failure is an unknown recipient, an unexplained passing
 //!    one a recipient out of reach for now, and one of which nobody says either is undetermined.
 
 mod codes;
+mod finder;
 mod reply;
 mod text;
+pub mod user;
 
 use crate::{Attribution, Failure, FailureClass, Kind};
 
 pub use reply::Enhanced;
+pub use user::{UserRule, UserRuleError, UserRules};
 
 /// Longest diagnostic kept, in bytes.
 pub const DIAGNOSTIC_BYTES_MAX: usize = 1_024;
@@ -27,7 +33,8 @@ pub const DIAGNOSTIC_BYTES_MAX: usize = 1_024;
 /// What a provider itself says about the cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
-    /// It names the cause; nothing overrides it.
+    /// It names the cause; only words that prove a refusal of the message or its sender acquit a
+    /// recipient that it blames.
     Firm(Attribution, FailureClass, &'static str),
     /// It sorts the failure into a drawer; codes and phrases say more.
     Weak(Attribution, FailureClass, &'static str),
@@ -67,13 +74,10 @@ pub struct Verdict {
 
 impl Verdict {
     /// The kind of bounce: hard only if the failure is for good *and* lies in the recipient or a domain that takes no
-    /// mail. A provider's "hard" whose reply proves a block, a size limit, a full mailbox or a time-out is soft.
+    /// mail. A provider's "hard" whose reply proves a block, a size limit, a full mailbox or a time-out is soft, and so is
+    /// what nobody explains.
     pub fn bounce(&self) -> Kind {
-        let lasting = matches!(
-            (self.attribution, self.class),
-            (Attribution::Recipient, _) | (Attribution::Domain, FailureClass::BadDomain)
-        );
-        if lasting && self.permanent == Some(true) { Kind::BouncedHard } else { Kind::BouncedSoft }
+        bounce(self.attribution, self.class, self.permanent == Some(true))
     }
 
     /// As a canonical failure, with the diagnostic cut to [`DIAGNOSTIC_BYTES_MAX`].
@@ -93,6 +97,16 @@ impl Verdict {
     }
 }
 
+/// Hard or soft, of a failure whose cause is known.
+const fn bounce(attribution: Attribution, class: FailureClass, permanent: bool) -> Kind {
+    let lasting = match (attribution, class) {
+        (Attribution::Recipient, FailureClass::Undetermined) => false,
+        (Attribution::Recipient, _) | (Attribution::Domain, FailureClass::BadDomain) => true,
+        _ => false,
+    };
+    if lasting && permanent { Kind::BouncedHard } else { Kind::BouncedSoft }
+}
+
 /// Classifies one failure. Pure; the same evidence always gives the same verdict.
 pub fn classify(evidence: &Evidence<'_>) -> Verdict {
     let reply = cut(evidence.diagnostic.unwrap_or_default(), DIAGNOSTIC_BYTES_MAX);
@@ -104,11 +118,17 @@ pub fn classify(evidence: &Evidence<'_>) -> Verdict {
         (given, worded) => given.or(worded),
     };
     let smtp_code = evidence.smtp_code.filter(|code| (400..600).contains(code)).or_else(|| reply::basic_code(reply));
-    let (attribution, class, rule) = cause(evidence, enhanced, smtp_code, reply);
+    let (attribution, mut class, rule) = cause(evidence, enhanced, smtp_code, reply);
+    let final_code = enhanced.map(|status| status.class == 5).or_else(|| smtp_code.map(|code| code >= 500));
+    // A domain that cannot be found for now is a look-up that failed.
+    if class == FailureClass::BadDomain && final_code == Some(false) {
+        class = FailureClass::Dns;
+    }
+    let passes = attribution == Attribution::Recipient && text::says_it_passes(reply);
     Verdict {
         attribution,
         class,
-        permanent: lasts(evidence, enhanced, smtp_code, class),
+        permanent: lasts(evidence, final_code, class, passes),
         smtp_code,
         enhanced_status: enhanced,
         rule,
@@ -121,19 +141,25 @@ fn cause(
     smtp_code: Option<u16>,
     reply: &str,
 ) -> (Attribution, FailureClass, String) {
-    if let Some(Word::Firm(attribution, class, rule)) = evidence.word {
-        return (attribution, class, rule.to_owned());
-    }
     let phrase = text::first_match(reply);
-    if let Some(found) = phrase.filter(|found| found.outweighs_codes()) {
-        return (found.attribution, found.class, format!("text.{}", found.id));
+    if let Some(Word::Firm(attribution, class, rule)) = evidence.word {
+        let acquitted = attribution == Attribution::Recipient && phrase.is_some_and(|found| found.acquits());
+        if !acquitted {
+            return (attribution, class, rule.to_owned());
+        }
     }
-    if let Some((status, (attribution, class))) = enhanced.and_then(|status| codes::exact(status).map(|c| (status, c)))
-    {
-        return (attribution, class, format!("enhanced.{status}"));
-    }
-    if let Some(found) = phrase {
-        return (found.attribution, found.class, format!("text.{}", found.id));
+    let exact = enhanced.and_then(|status| codes::exact(status).map(|cause| (status, cause)));
+    let worded = |found: &text::Phrase| (found.attribution, found.class, format!("text.{}", found.id));
+    match (exact, phrase) {
+        // Where both say the same, the code is the shorter reason.
+        (Some((status, cause)), Some(found)) if cause == (found.attribution, found.class) => {
+            return (cause.0, cause.1, format!("enhanced.{status}"));
+        }
+        (_, Some(found)) if found.weight == text::Weight::AboveCodes => return worded(found),
+        // Words say more than a code that blames the recipient: `5.1.1 mailbox full`.
+        (Some((_, (Attribution::Recipient, _))) | None, Some(found)) => return worded(found),
+        (Some((status, (attribution, class))), _) => return (attribution, class, format!("enhanced.{status}")),
+        (None, None) => {}
     }
     if let Some((status, (attribution, class))) =
         enhanced.and_then(|status| codes::subject(status).map(|c| (status, c)))
@@ -153,18 +179,17 @@ fn cause(
     }
 }
 
-/// Whether the failure is for good. A provider's "soft" is never made harder; a reply of the 4xx class, a full mailbox
-/// and every failure of the way there make a "hard" softer.
-fn lasts(evidence: &Evidence<'_>, enhanced: Option<Enhanced>, code: Option<u16>, class: FailureClass) -> Option<bool> {
-    if evidence.permanent == Some(false) {
+/// Whether the failure is for good. A provider's "soft" is never made harder; a reply of the 4xx class, one that says of
+/// itself that it will pass, a full mailbox and every failure of the way there make a "hard" softer.
+fn lasts(evidence: &Evidence<'_>, final_code: Option<bool>, class: FailureClass, passes: bool) -> Option<bool> {
+    if evidence.permanent == Some(false) || passes {
         return Some(false);
     }
     let passing = [FailureClass::MailboxFull, FailureClass::Timeout, FailureClass::Dns, FailureClass::Rate];
     if passing.contains(&class) {
         return Some(false);
     }
-    let by_code = enhanced.map(|status| status.class == 5).or_else(|| code.map(|code| code >= 500));
-    match (by_code, evidence.permanent) {
+    match (final_code, evidence.permanent) {
         (Some(false), _) => Some(false),
         (by_code, word) => word.or(by_code),
     }
@@ -179,5 +204,7 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
+#[cfg(test)]
+mod corpus;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@
 //!
 //! Source: <https://developers.brevo.com/docs/transactional-webhooks>, <https://developers.brevo.com/docs/marketing-webhooks>.
 
+pub mod suppression_api;
+
 use crate::draft::{self, Draft, without_brackets};
 use crate::json::{self, Object, Value};
 use crate::verify;
@@ -21,6 +23,7 @@ use crate::{
 use domain::classify::{Evidence, Word};
 use domain::{Attribution, Failure, FailureClass, Kind, Scope, Timestamp};
 use std::borrow::Cow;
+pub use suppression_api::BrevoLists;
 
 /// `ts_epoch` is in milliseconds, but Brevo's own examples show seconds: what is smaller than this (a millisecond of 1973, a
 /// second of 5138) is seconds.
@@ -110,8 +113,11 @@ fn read<'a>(event: &Cow<'a, str>, object: &Object<'a>, address: Option<Cow<'a, s
             None => draft.metadata.add("X-Mailin-custom", &custom),
         }
     }
-    draft.identity = ["link", "camp_id"].map(|name| object.text(name).unwrap_or_default()).into();
-    draft.identity.push(object.get("list_id").map(|lists| Cow::Borrowed(lists.raw())).unwrap_or_default());
+    draft.identity = vec![
+        object.text("link").unwrap_or_default(),
+        object.text("camp_id").unwrap_or_default(),
+        object.get("list_id").map(|lists| Cow::Borrowed(lists.raw())).unwrap_or_default(),
+    ];
     draft
 }
 

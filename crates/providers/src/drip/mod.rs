@@ -15,6 +15,8 @@
 //!
 //! Source: <https://developer.drip.com/#webhook-events>.
 
+pub mod suppression_api;
+
 use crate::draft::{self, Draft};
 use crate::json::{self, Object, Value};
 use crate::verify::{self, hmac};
@@ -22,6 +24,7 @@ use crate::{Authentication, Context, Element, Fate, Malformed, Overload, Parsed,
 use domain::classify::{Evidence, Word};
 use domain::{Attribution, Failure, FailureClass, Kind, Scope, Timestamp};
 use std::borrow::Cow;
+pub use suppression_api::DripLists;
 
 /// The provider.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +87,7 @@ fn parse(object: &Object<'_>, context: &Context<'_>) -> Fate {
     if let Some(fields) = subscriber.object("custom_fields") {
         draft.metadata.extend(&fields);
     }
+    draft.seen_by(properties.text("user_agent"));
     draft.identity = vec![subscriber.text("id").unwrap_or_default(), campaign.unwrap_or_default()];
     let differs = ["email_id", "url", "tag", "identifier", "value", "action", "trigger_id", "lead_score"];
     draft.identity.extend(differs.map(|name| properties.text(name).unwrap_or_default()));

@@ -13,6 +13,8 @@
 //!
 //! Source: <https://developers.mailersend.com/api/v1/webhooks.html>.
 
+pub mod suppression_api;
+
 use crate::draft::{self, Draft};
 use crate::json::{self, Object, Value};
 use crate::verify::{self, hmac};
@@ -20,6 +22,7 @@ use crate::{Authentication, Context, Element, Fate, Malformed, Parsed, Provider,
 use domain::classify::{Evidence, Word};
 use domain::{Attribution, Failure, FailureClass, Kind, Scope, Timestamp};
 use std::borrow::Cow;
+pub use suppression_api::MailerSendLists;
 
 const SIGNATURE: &str = "signature";
 

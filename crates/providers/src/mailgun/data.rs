@@ -38,6 +38,7 @@ pub(super) fn parse(object: &Object<'_>, context: &Context<'_>) -> Fate {
         data.get("tags").map(Value::list).unwrap_or_default().into_iter().filter_map(Value::text).collect();
     let client = data.object("client-info").unwrap_or_default();
     draft.machine = client.text("client-type").as_deref() == Some("robot") || client.text("bot").is_some();
+    draft.seen_by(client.text("user-agent"));
     if let Some(variables) = data.object("user-variables") {
         draft.metadata.extend(&variables);
     }

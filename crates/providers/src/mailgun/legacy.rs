@@ -65,6 +65,7 @@ pub(super) fn parse(form: &Form<'_>, context: &Context<'_>) -> Fate {
         .map(|(_, value)| value)
         .collect();
     draft.machine = form.last("client-type").as_deref() == Some("robot");
+    draft.seen_by(form.last("user-agent"));
     for (name, value) in form.texts() {
         if !OWN_FIELDS.contains(&name.to_ascii_lowercase().as_str()) && !value.is_empty() {
             draft.metadata.add(&name, &value);

@@ -44,7 +44,7 @@ impl Provider for Mailgun {
 
     fn elements<'a>(&self, request: &Request<'a>) -> Result<Vec<Element<'a>>, Malformed> {
         if is_form(request) {
-            Form::read(request)?;
+            Form::check(request)?;
             return Ok(vec![Element { index: 0, bytes: request.body }]);
         }
         json::elements(request.body)

@@ -9,7 +9,7 @@
 
 use crate::suppression_api::{
     Action, Answered, ApiAnswer, ApiRequest, ApiSettings, Edit, ItemResult, Place, SettingsError, SuppressionApi,
-    check_credential, encoded, judge, only,
+    check_credential, encoded, judge, only, takes_only,
 };
 use base64::Engine as _;
 use domain::{Kind, Scope, Timestamp};
@@ -61,9 +61,7 @@ impl SuppressionApi for MailgunLists {
         if settings.domain.as_deref().unwrap_or_default().trim().is_empty() {
             return Err(SettingsError("mailgun keeps its lists a sending domain: set `domain`".to_owned()));
         }
-        if settings.stream.is_some() || !settings.groups.is_empty() {
-            return Err(SettingsError("`stream` and `groups` mean nothing to mailgun: remove them".to_owned()));
-        }
+        takes_only(settings, self.provider(), &["domain"])?;
         check_credential(settings, "API key")
     }
 
@@ -91,8 +89,8 @@ impl SuppressionApi for MailgunLists {
         [BOUNCES, COMPLAINTS, UNSUBSCRIBES].iter().map(|list| Place::list(list)).collect()
     }
 
-    fn holds_complaints(&self, list: &str) -> bool {
-        list == COMPLAINTS
+    fn holds_complaints(&self, place: &Place) -> bool {
+        place.list == COMPLAINTS
     }
 
     fn batch_max(&self, edit: &Edit) -> usize {
@@ -120,8 +118,8 @@ impl SuppressionApi for MailgunLists {
         judge(edit, addresses, answer, now, || Answered::Items(vec![ItemResult::Done; addresses.len()]))
     }
 
-    fn read_back(&self, settings: &ApiSettings, edit: &Edit, address: &str) -> ApiRequest {
-        Self::send(settings, http::Method::GET, &format!("{}/{}", edit.list, encoded(address)), None)
+    fn read_back(&self, settings: &ApiSettings, edit: &Edit, address: &str) -> Option<ApiRequest> {
+        Some(Self::send(settings, http::Method::GET, &format!("{}/{}", edit.list, encoded(address)), None))
     }
 
     /// An entry, or 404; with tags, the entry has to have those of the edit.

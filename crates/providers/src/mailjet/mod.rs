@@ -12,6 +12,7 @@
 //! Source: <https://dev.mailjet.com/email/guides/webhooks/>.
 
 mod error;
+pub mod suppression_api;
 
 use crate::draft::{self, Draft};
 use crate::json::{self, Object, Value};
@@ -21,6 +22,7 @@ use crate::{
 };
 use domain::{Failure, Kind, Scope, Timestamp};
 use std::borrow::Cow;
+pub use suppression_api::MailjetLists;
 
 /// The provider.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +85,7 @@ fn parse(object: &Object<'_>, context: &Context<'_>) -> Fate {
             None => draft.metadata.add("Payload", &payload),
         }
     }
+    draft.seen_by(object.text("agent"));
     draft.identity = ["url", "error"].map(|name| object.text(name).unwrap_or_default()).into();
     draft.identity.push(list.unwrap_or_default());
     draft.finish(context)

@@ -10,12 +10,14 @@
 //! Source: <https://docs.mailtrap.io/email-api-smtp/advanced/webhooks>.
 
 mod bounce;
+pub mod suppression_api;
 
 use crate::draft::{self, Draft};
 use crate::json::{self, Object, Value};
 use crate::verify::{self, hmac};
 use crate::{Authentication, Context, Element, Fate, Malformed, Parsed, Provider, Request, Source};
 use domain::{Failure, Kind, Scope, Timestamp};
+pub use suppression_api::MailtrapLists;
 
 const SIGNATURE: &str = "mailtrap-signature";
 
@@ -34,14 +36,13 @@ impl Provider for Mailtrap {
 
     /// Which of the formats a body is in, its own shape tells: both are configured per webhook and labelled alike.
     fn elements<'a>(&self, request: &Request<'a>) -> Result<Vec<Element<'a>>, Malformed> {
-        let whole = json::elements(request.body);
-        match whole.as_deref() {
-            Ok([only]) => match Object::read(only).ok().and_then(|object| object.get("events")?.elements()) {
-                Some(events) => events,
-                None => whole,
-            },
+        let object = Object::read(&Element { index: 0, bytes: request.body });
+        if let Some(events) = object.ok().and_then(|object| object.get("events")?.elements()) {
+            return events;
+        }
+        match json::elements(request.body) {
             Err(_) if is_lines(request.body) => json::lines(request.body),
-            _ => whole,
+            whole => whole,
         }
     }
 
@@ -92,6 +93,7 @@ fn parse(object: &Object<'_>, context: &Context<'_>) -> Fate {
             draft.metadata.add(name, &value);
         }
     }
+    draft.seen_by(object.text("user_agent"));
     draft.identity = [object.text("event_id"), object.text("url")].into_iter().map(Option::unwrap_or_default).collect();
     draft.finish(context)
 }

@@ -14,11 +14,11 @@
 //!
 //! Source: <https://mailchimp.com/developer/transactional/docs/webhooks/>.
 
-mod batch;
 mod signature;
 pub mod suppression_api;
 
 use crate::draft::{self, Draft};
+use crate::form::field;
 use crate::json::{Object, Value};
 use crate::{
     Authentication, Context, Element, Fate, Malformed, Parsed, Provider, Request, Source, SourceError, SourceSpec,
@@ -28,6 +28,9 @@ use domain::classify::{Evidence, Word};
 use domain::{Attribution, Failure, FailureClass, Kind, Scope, Timestamp};
 use std::borrow::Cow;
 pub use suppression_api::MandrillLists;
+
+/// The form's field that holds the array of events.
+const FIELD: &[u8] = b"mandrill_events";
 
 /// The provider.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +46,7 @@ impl Provider for Mandrill {
     }
 
     fn elements<'a>(&self, request: &Request<'a>) -> Result<Vec<Element<'a>>, Malformed> {
-        batch::elements(request.body)
+        field::elements(request.body, FIELD)
     }
 
     fn parse(&self, _: &Request<'_>, element: &Element<'_>, context: &Context<'_>) -> Parsed {
@@ -111,6 +114,7 @@ fn message(word: Cow<'_, str>, object: &Object<'_>, context: &Context<'_>) -> Fa
     if let Some(subaccount) = message.text("subaccount") {
         draft.metadata.add("subaccount", &subaccount);
     }
+    draft.seen_by(object.text("user_agent"));
     draft.identity = vec![object.text("url").unwrap_or_default()];
     draft.finish(context)
 }

@@ -6,8 +6,8 @@
 //!
 //! Source: <https://mailchimp.com/developer/transactional/guides/track-respond-activity-webhooks/>.
 
-use super::batch::{self, FIELD};
-use crate::form::Form;
+use super::FIELD;
+use crate::form::{Form, field};
 use crate::verify::url::{Parts, signed_url};
 use crate::verify::{Signed, hmac};
 use crate::{Request, Source};
@@ -33,7 +33,7 @@ pub(super) fn signature(request: &Request<'_>, source: &Source, keys: &[String])
         return Ok(None);
     }
     // Anybody can sign with the test's key, and an empty batch is all that it opens the door to.
-    let is_test = || batch::elements(request.body).is_ok_and(|elements| elements.is_empty());
+    let is_test = || field::elements(request.body, FIELD).is_ok_and(|elements| elements.is_empty());
     if is_test() && matches(&[TEST_KEY.to_owned()]) { Ok(None) } else { Err("wrong_signature") }
 }
 

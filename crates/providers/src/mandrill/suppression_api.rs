@@ -10,7 +10,7 @@
 
 use crate::suppression_api::{
     Action, Answered, ApiAnswer, ApiRequest, ApiSettings, Edit, ItemResult, Place, SettingsError, SuppressionApi,
-    body_text, check_credential, json_body, judge, only, takes_credential_alone,
+    body_text, check_credential, json_body, judge, only, takes_only,
 };
 use domain::{Kind, Scope, Timestamp};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ impl SuppressionApi for MandrillLists {
     }
 
     fn check(&self, settings: &ApiSettings) -> Result<(), SettingsError> {
-        takes_credential_alone(settings, self.provider())?;
+        takes_only(settings, self.provider(), &[])?;
         check_credential(settings, "API key")
     }
 
@@ -82,7 +82,7 @@ impl SuppressionApi for MandrillLists {
     }
 
     /// The list mixes all reasons; a complaint that we know of keeps its address on it.
-    fn holds_complaints(&self, _: &str) -> bool {
+    fn holds_complaints(&self, _: &Place) -> bool {
         false
     }
 
@@ -115,8 +115,8 @@ impl SuppressionApi for MandrillLists {
         })
     }
 
-    fn read_back(&self, settings: &ApiSettings, _: &Edit, address: &str) -> ApiRequest {
-        Self::send(settings, "list", address, Some(("include_expired", Value::Bool(false))))
+    fn read_back(&self, settings: &ApiSettings, _: &Edit, address: &str) -> Option<ApiRequest> {
+        Some(Self::send(settings, "list", address, Some(("include_expired", Value::Bool(false)))))
     }
 
     fn holds(&self, _: &Edit, address: &str, answer: &ApiAnswer) -> Option<bool> {

@@ -129,14 +129,14 @@ proptest! {
             _ => format!("%{byte:02x}"),
         }).collect();
         let form = format!("mandrill_events={coded}");
-        let elements = batch::elements(form.as_bytes()).unwrap();
+        let elements = field::elements(form.as_bytes(), FIELD).unwrap();
         let read: Vec<serde_json::Value> = elements
             .iter()
             .map(|element| serde_json::from_slice(&crate::form::decode(element.bytes)).unwrap())
             .collect();
         prop_assert_eq!(read, values);
         for element in &elements {
-            let alone = batch::elements(element.bytes).unwrap();
+            let alone = field::elements(element.bytes, FIELD).unwrap();
             prop_assert_eq!(alone.len(), 1);
             prop_assert_eq!(alone[0].bytes, element.bytes);
         }

@@ -104,6 +104,7 @@ fn parse(object: &Object<'_>, context: &Context<'_>) -> Fate {
             draft.metadata.add(name, &value);
         }
     }
+    draft.seen_by(payload.text("user_agent"));
     draft.identity = match object.text("uuid") {
         Some(uuid) => vec![uuid],
         None => ["url", "status", "timestamp"].map(|name| payload.text(name).unwrap_or_default()).into(),

@@ -101,6 +101,7 @@ fn parse(object: &Object<'_>, context: &Context<'_>) -> Fate {
         }
         _ => draft.occurred_at = ["ReceivedAt", "BouncedAt", "ChangedAt"].into_iter().find_map(time),
     }
+    draft.seen_by(object.text("UserAgent"));
     draft.identity = identity;
     draft.finish(context)
 }

@@ -9,7 +9,7 @@
 
 use crate::suppression_api::{
     Action, Answered, ApiAnswer, ApiRequest, ApiSettings, Edit, ItemResult, Place, SettingsError, SuppressionApi,
-    body_text, check_credential, encoded, json_body, judge, without_addresses,
+    body_text, check_credential, encoded, json_body, judge, takes_only, without_addresses,
 };
 use domain::{Kind, Scope, Timestamp};
 use serde::Deserialize;
@@ -87,9 +87,7 @@ impl SuppressionApi for PostmarkLists {
                 "postmark keeps a list a message stream: set `stream`, e.g. \"broadcast\"".to_owned(),
             ));
         }
-        if settings.domain.is_some() || !settings.groups.is_empty() {
-            return Err(SettingsError("`domain` and `groups` mean nothing to postmark: remove them".to_owned()));
-        }
+        takes_only(settings, self.provider(), &["stream"])?;
         check_credential(settings, "server token")
     }
 
@@ -116,7 +114,7 @@ impl SuppressionApi for PostmarkLists {
     }
 
     /// The list mixes all reasons; Postmark itself keeps complaints on it.
-    fn holds_complaints(&self, _: &str) -> bool {
+    fn holds_complaints(&self, _: &Place) -> bool {
         false
     }
 
@@ -142,8 +140,8 @@ impl SuppressionApi for PostmarkLists {
         judge(edit, addresses, answer, now, || Self::results(addresses, answer))
     }
 
-    fn read_back(&self, settings: &ApiSettings, _: &Edit, address: &str) -> ApiRequest {
-        Self::send(settings, http::Method::GET, &format!("/dump?EmailAddress={}", encoded(address)), None)
+    fn read_back(&self, settings: &ApiSettings, _: &Edit, address: &str) -> Option<ApiRequest> {
+        Some(Self::send(settings, http::Method::GET, &format!("/dump?EmailAddress={}", encoded(address)), None))
     }
 
     fn holds(&self, _: &Edit, address: &str, answer: &ApiAnswer) -> Option<bool> {

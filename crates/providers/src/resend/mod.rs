@@ -97,7 +97,9 @@ fn parse(request: &Request<'_>, object: &Object<'_>, context: &Context<'_>) -> P
             add_tags(&mut draft, tags);
         }
         let id = request.header("svix-id").or_else(|| request.header("webhook-id")).unwrap_or_default();
-        let link = data.object("click").and_then(|click| click.text("link")).unwrap_or_default();
+        let act = data.object("click").or_else(|| data.object("open")).unwrap_or_default();
+        draft.seen_by(act.text("userAgent"));
+        let link = act.text("link").map(|link| Cow::Owned(link.into_owned())).unwrap_or_default();
         draft.identity = vec![Cow::Borrowed(id), link];
         draft.finish(context)
     };

@@ -11,7 +11,7 @@
 
 use crate::suppression_api::{
     Action, Answered, ApiAnswer, ApiRequest, ApiSettings, Edit, ItemResult, Place, SettingsError, SuppressionApi,
-    check_credential, encoded, json_body, judge, only, takes_credential_alone,
+    check_credential, encoded, json_body, judge, only, takes_only,
 };
 use domain::{Kind, Scope, Timestamp};
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ impl SuppressionApi for ResendLists {
     }
 
     fn check(&self, settings: &ApiSettings) -> Result<(), SettingsError> {
-        takes_credential_alone(settings, self.provider())?;
+        takes_only(settings, self.provider(), &[])?;
         check_credential(settings, "API key (re_…) with full access")
     }
 
@@ -68,7 +68,7 @@ impl SuppressionApi for ResendLists {
     }
 
     /// The list mixes all reasons; a complaint that we know of keeps its address on it.
-    fn holds_complaints(&self, _: &str) -> bool {
+    fn holds_complaints(&self, _: &Place) -> bool {
         false
     }
 
@@ -90,8 +90,8 @@ impl SuppressionApi for ResendLists {
         judge(edit, addresses, answer, now, || Answered::Items(vec![ItemResult::Done; addresses.len()]))
     }
 
-    fn read_back(&self, settings: &ApiSettings, _: &Edit, address: &str) -> ApiRequest {
-        Self::send(settings, http::Method::GET, &encoded(address), None)
+    fn read_back(&self, settings: &ApiSettings, _: &Edit, address: &str) -> Option<ApiRequest> {
+        Some(Self::send(settings, http::Method::GET, &encoded(address), None))
     }
 
     fn holds(&self, _: &Edit, _: &str, answer: &ApiAnswer) -> Option<bool> {

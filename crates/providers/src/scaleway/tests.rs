@@ -1,5 +1,6 @@
 use super::*;
 use crate::Triage;
+use crate::sns::testing as sns_testing;
 use crate::testing::{self, event, headers, now, post, secrets, source, triage};
 
 #[test]
@@ -21,6 +22,36 @@ fn proofs() {
     assert!(Scaleway.check_source(&spec()).is_ok());
     assert!(Scaleway.check_source(&secrets(&["key"])).is_err());
     assert_eq!(Scaleway.overload(), crate::Overload::ServiceUnavailable, "SNS takes every 4xx for handled");
+}
+
+#[test]
+fn signatures_are_judged_by_named_certificates_alone() {
+    const TOPIC: &str = "arn:scw:sns:fr-par:project-1:mail";
+    const URL: &str = "https://certificates.scw.example/sns.pem";
+    let spec = |url: &str, pem: &str| SourceSpec {
+        topics: vec![TOPIC.to_owned()],
+        certificates: [(url.to_owned(), pem.to_owned())].into(),
+        ..SourceSpec::default()
+    };
+    let mut body = sns_testing::notification("{}");
+    (body["TopicArn"], body["SigningCertURL"]) = (TOPIC.into(), URL.into());
+    let (body, headers) = (sns_testing::signed(body), headers(&[]));
+    let judge = |spec: SourceSpec| {
+        Scaleway.authenticate(&post("/", &headers, body.as_bytes()), &source(&Scaleway, spec), now())
+    };
+    let verdict = judge(spec(URL, sns_testing::PEM));
+    assert_eq!((verdict.ok, verdict.scheme), (true, "sns-rsa-sha256"));
+    assert_eq!(judge(spec(URL, sns_testing::OTHER_PEM)).reason, "wrong_signature");
+    let other =
+        SourceSpec { topics: vec!["arn:scw:sns:fr-par:project-2:mail".to_owned()], ..spec(URL, sns_testing::PEM) };
+    assert_eq!(judge(other).reason, "topic_not_allowed");
+    // Nothing is ever fetched for it.
+    let topic_alone = SourceSpec { certificates: [].into(), ..spec(URL, "") };
+    for spec in [spec("https://other.example/a.pem", sns_testing::PEM), topic_alone.clone()] {
+        assert_eq!(judge(spec).wanted, Some(crate::Wanted::Pinned));
+    }
+    assert!(Scaleway.check_source(&spec(URL, sns_testing::PEM)).is_ok());
+    assert!(Scaleway.check_source(&topic_alone).is_err());
 }
 
 #[test]

@@ -66,6 +66,7 @@ struct Fields<'a> {
     attempt: Option<Value<'a>>,
     url: Option<Value<'a>>,
     machine: Option<Value<'a>>,
+    agent: Option<Value<'a>>,
     metadata: Metadata,
 }
 
@@ -91,6 +92,7 @@ impl<'a> Fields<'a> {
                 "attempt" => &mut fields.attempt,
                 "url" => &mut fields.url,
                 "sg_machine_open" => &mut fields.machine,
+                "useragent" => &mut fields.agent,
                 other => {
                     if OWN_FIELDS.binary_search(&other).is_err() {
                         fields.metadata.extend_by(other, value);
@@ -125,6 +127,7 @@ pub(super) fn parse(element: &Element<'_>, context: &Context<'_>) -> Parsed {
     draft.categories =
         fields.category.map(Value::list).unwrap_or_default().into_iter().filter_map(Value::text).collect();
     draft.machine = fields.machine.is_some_and(Value::is_true);
+    draft.seen_by(fields.agent.and_then(Value::string));
     draft.metadata = fields.metadata;
     draft.identity = match fields.event_id.and_then(Value::text) {
         Some(id) => vec![id],

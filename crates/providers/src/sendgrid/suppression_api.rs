@@ -10,7 +10,7 @@
 
 use crate::suppression_api::{
     Action, Answered, ApiAnswer, ApiRequest, ApiSettings, Edit, ItemResult, Place, SettingsError, SuppressionApi,
-    check_credential, encoded, json_body, judge, only,
+    check_credential, encoded, json_body, judge, only, takes_only,
 };
 use domain::{Kind, Scope, Timestamp};
 use serde::Deserialize;
@@ -67,9 +67,7 @@ impl SuppressionApi for SendGridLists {
     }
 
     fn check(&self, settings: &ApiSettings) -> Result<(), SettingsError> {
-        if settings.domain.is_some() || settings.stream.is_some() {
-            return Err(SettingsError("`domain` and `stream` mean nothing to sendgrid: remove them".to_owned()));
-        }
+        takes_only(settings, self.provider(), &["groups"])?;
         check_credential(settings, "API key (SG.…) with the permission to write suppressions")
     }
 
@@ -101,8 +99,8 @@ impl SuppressionApi for SendGridLists {
         [GLOBAL, SPAM_REPORTS].iter().chain(&DEAD).map(|list| Place::list(list)).collect()
     }
 
-    fn holds_complaints(&self, list: &str) -> bool {
-        list == SPAM_REPORTS
+    fn holds_complaints(&self, place: &Place) -> bool {
+        place.list == SPAM_REPORTS
     }
 
     fn batch_max(&self, edit: &Edit) -> usize {
@@ -149,8 +147,8 @@ impl SuppressionApi for SendGridLists {
         })
     }
 
-    fn read_back(&self, settings: &ApiSettings, edit: &Edit, address: &str) -> ApiRequest {
-        match edit.list.strip_prefix(GROUP) {
+    fn read_back(&self, settings: &ApiSettings, edit: &Edit, address: &str) -> Option<ApiRequest> {
+        Some(match edit.list.strip_prefix(GROUP) {
             Some(id) => {
                 let body = json!({ "recipient_emails": [address] });
                 Self::send(settings, http::Method::POST, &format!("/asm/groups/{id}/suppressions/search"), Some(&body))
@@ -159,7 +157,7 @@ impl SuppressionApi for SendGridLists {
                 let list = Self::opt_outs(&edit.list).unwrap_or_else(|| format!("/suppression/{}", edit.list));
                 Self::send(settings, http::Method::GET, &format!("{list}/{}", encoded(address)), None)
             }
-        }
+        })
     }
 
     /// The global list answers with `{"recipient_email":…}` or `{}`, a group's search with the addresses it holds, the

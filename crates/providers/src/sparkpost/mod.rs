@@ -102,6 +102,7 @@ fn parse(class: &str, event: &Object<'_>, context: &Context<'_>) -> Fate {
     // A prefetch loads the pixels of mail that nobody has looked at. A proxy only stands between.
     let agent = event.object("user_agent_parsed").unwrap_or_default();
     draft.machine = agent.get("is_prefetched").is_some_and(Value::is_true);
+    draft.seen_by(event.text("user_agent"));
     draft.identity = match event.text("event_id") {
         Some(id) => vec![id],
         None => vec![Cow::Borrowed(""), event.text("target_link_url").unwrap_or_default()],

@@ -10,7 +10,7 @@
 
 use crate::suppression_api::{
     Action, Answered, ApiAnswer, ApiRequest, ApiSettings, Edit, ItemResult, Place, SettingsError, SuppressionApi,
-    body_text, check_credential, encoded, json_body, judge, only, takes_credential_alone,
+    body_text, check_credential, encoded, json_body, judge, only, takes_only,
 };
 use domain::{Kind, Scope, Timestamp};
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ impl SuppressionApi for SparkPostLists {
     }
 
     fn check(&self, settings: &ApiSettings) -> Result<(), SettingsError> {
-        takes_credential_alone(settings, self.provider())?;
+        takes_only(settings, self.provider(), &[])?;
         check_credential(settings, "API key with the permission to read and write suppression lists")
     }
 
@@ -73,7 +73,7 @@ impl SuppressionApi for SparkPostLists {
     }
 
     /// The list mixes all reasons; a complaint that we know of keeps its address on it.
-    fn holds_complaints(&self, _: &str) -> bool {
+    fn holds_complaints(&self, _: &Place) -> bool {
         false
     }
 
@@ -107,8 +107,8 @@ impl SuppressionApi for SparkPostLists {
         judge(edit, addresses, answer, now, || Answered::Items(vec![ItemResult::Done; addresses.len()]))
     }
 
-    fn read_back(&self, settings: &ApiSettings, edit: &Edit, address: &str) -> ApiRequest {
-        Self::send(settings, http::Method::GET, &format!("{}?types={}", encoded(address), edit.list), None)
+    fn read_back(&self, settings: &ApiSettings, edit: &Edit, address: &str) -> Option<ApiRequest> {
+        Some(Self::send(settings, http::Method::GET, &format!("{}?types={}", encoded(address), edit.list), None))
     }
 
     /// The entries of the address; those of the other type may be among them.

@@ -87,10 +87,19 @@ pub(crate) fn judge(
     }
 }
 
-/// The rate limit's state, from `X-RateLimit-Remaining` and `X-RateLimit-Reset` where the answer has them.
+/// How providers call the headers of their rate limit: SendGrid and most others, Brevo, and those that follow the IETF's
+/// draft (Resend).
 /// <https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits>
+/// <https://developers.brevo.com/docs/limit-headers>
+const LIMIT_HEADERS: [(&str, &str); 3] = [
+    ("x-ratelimit-remaining", "x-ratelimit-reset"),
+    ("x-sib-ratelimit-remaining", "x-sib-ratelimit-reset"),
+    ("ratelimit-remaining", "ratelimit-reset"),
+];
+
+/// The rate limit's state, where the answer tells it.
 pub fn budget(answer: &ApiAnswer, now: Timestamp) -> Option<Budget> {
-    let left = answer.header("x-ratelimit-remaining")?.parse().ok()?;
+    let left = LIMIT_HEADERS.iter().find_map(|(remaining, _)| answer.header(remaining)?.parse().ok())?;
     Some(Budget { left, reset: reset(answer, now) })
 }
 
@@ -111,7 +120,7 @@ fn retry_after(answer: &ApiAnswer, now: Timestamp) -> Option<Duration> {
 /// The end of the rate limit's window: seconds since the epoch with SendGrid, milliseconds elsewhere; what is too small
 /// for a date is a number of seconds.
 fn reset(answer: &ApiAnswer, now: Timestamp) -> Option<Duration> {
-    let number: i64 = answer.header("x-ratelimit-reset")?.parse().ok()?;
+    let number: i64 = LIMIT_HEADERS.iter().find_map(|(_, reset)| answer.header(reset)?.parse().ok())?;
     let wait = match number {
         ..0 => return None,
         0..=86_400 => Duration::from_secs(number.unsigned_abs()),
@@ -140,25 +149,36 @@ pub(crate) fn json_body<T: serde::de::DeserializeOwned>(answer: &ApiAnswer) -> O
     serde_json::from_slice(&answer.body).ok()
 }
 
-/// What an error's body says: its `message`, `Message` or `errors[].message`, else its beginning.
+/// What an error's body says: its message under one of its usual names, or that of `errors[]`, else its beginning.
 pub(crate) fn body_text(answer: &ApiAnswer) -> String {
     let json: Option<serde_json::Value> = json_body(answer);
     let told = json.as_ref().and_then(|body| {
         let message = |value: &serde_json::Value| {
-            ["message", "Message"].iter().find_map(|name| value.get(name)?.as_str().map(str::to_owned))
+            const NAMES: [&str; 5] = ["message", "Message", "ErrorMessage", "error", "errors"];
+            NAMES.iter().find_map(|name| value.get(name)?.as_str().map(str::to_owned))
         };
         message(body).or_else(|| body.get("errors")?.as_array()?.first().and_then(message))
     });
     without_addresses(&told.unwrap_or_else(|| String::from_utf8_lossy(&answer.body).into_owned()))
 }
 
-/// A provider's words with every address taken out, cut to 200 characters: fit for logs and outcomes.
+/// Whether it is a phone number in E.164, with whatever stands around it.
+fn is_phone(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| !c.is_ascii_digit() && c != '+');
+    word.strip_prefix('+').is_some_and(|digits| digits.len() >= 7 && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// A provider's words with every address and phone number taken out, cut to 200 characters: fit for logs and outcomes.
 pub fn without_addresses(text: &str) -> String {
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
         .take(DETAIL_CHARS_MAX)
-        .map(|word| if word.contains('@') || word.contains("%40") { "(address)" } else { word })
+        .map(|word| match word {
+            _ if word.contains('@') || word.contains("%40") => "(address)",
+            _ if is_phone(word) => "(number)",
+            _ => word,
+        })
         .collect();
     words.join(" ").chars().take(DETAIL_CHARS_MAX).collect()
 }

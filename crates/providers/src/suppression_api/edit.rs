@@ -95,6 +95,8 @@ fn removals(
         places.retain(|place| !every.iter().any(|whole| whole.list == place.list));
         places.extend(every);
     }
+    // What the provider fills by itself for a scope that is still in force.
+    let guarded: BTreeSet<Place> = desired.in_force.iter().flat_map(|scope| api.own_places(scope)).collect();
     let mut off: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for place in places {
         let kept = match (&place.tag, wanted.get(&place.list)) {
@@ -102,7 +104,7 @@ fn removals(
             (None, Some(_)) => true,
             (Some(tag), Some(tags)) => tags.contains(tag),
         };
-        if kept || (api.holds_complaints(&place.list) && !desired.by_hand) {
+        if kept || guarded.contains(&place) || (api.holds_complaints(&place) && !desired.by_hand) {
             continue;
         }
         off.entry(place.list).or_default().extend(place.tag);

@@ -1,13 +1,23 @@
+mod others;
+
 use super::*;
 use http::HeaderMap;
 
 fn settings(provider: &str) -> ApiSettings {
     let api = suppression_api(provider).unwrap();
+    let text = |providers: &[&str], value: &str| providers.contains(&provider).then(|| value.to_owned());
+    let number = if provider == "mailtrap" { "12345" } else { "d-1" };
     let settings = ApiSettings {
-        base_url: api.base_url().to_owned(),
+        base_url: api.base_url().replace("{region}", "eu-west-1"),
         credential: "key-1".to_owned(),
-        domain: (provider == "mailgun").then(|| "mg.example.com".to_owned()),
-        stream: (provider == "postmark").then(|| "broadcast".to_owned()),
+        key_id: text(&["ses", "mailjet", "twilio"], "id-1"),
+        session_token: None,
+        region: text(&["ses"], "eu-west-1").or(text(&["scaleway"], "fr-par")),
+        account: text(&["drip"], "9999"),
+        domain: text(&["mailgun", "mailtrap"], "mg.example.com"),
+        domain_id: text(&["mailersend", "mailtrap", "scaleway"], number),
+        stream: text(&["postmark"], "broadcast").or(text(&["mailtrap"], "bulk")),
+        senders: text(&["twilio"], "MG1").into_iter().collect(),
         groups: if provider == "sendgrid" { BTreeMap::from([("news".to_owned(), 7)]) } else { BTreeMap::new() },
     };
     assert_eq!(api.check(&settings), Ok(()));

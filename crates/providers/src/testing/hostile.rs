@@ -1,39 +1,33 @@
 //! Hostile input for every provider: arbitrary bytes, mutated fixtures, deep nesting, wrong types.
 
-use super::{body_of, event, fates, feed, read_fixtures};
-use crate::{Fate, PROVIDERS, Provider, by_name};
+use super::mutation::change;
+use super::{event, fates, feed};
+use crate::declared::tests::every_sort;
+use crate::samples::{self, Sample, everyone};
+use crate::{Fate, Provider, by_name};
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
-const FIXTURES: &[(&str, &str)] = &[
-    ("sendgrid", include_str!("../sendgrid/fixtures/events.json")),
-    ("postmark", include_str!("../postmark/fixtures/events.json")),
-    ("mailgun", include_str!("../mailgun/fixtures/events.json")),
-    ("drip", include_str!("../drip/fixtures/events.json")),
-    ("twilio", include_str!("../twilio/fixtures/events.json")),
-    ("generic", include_str!("../generic/fixtures/events.json")),
-    ("resend", include_str!("../resend/fixtures/events.json")),
-    ("mailersend", include_str!("../mailersend/fixtures/events.json")),
-    ("mailtrap", include_str!("../mailtrap/fixtures/events.json")),
-    ("sparkpost", include_str!("../sparkpost/fixtures/events.json")),
-    ("mandrill", include_str!("../mandrill/fixtures/events.json")),
-    ("brevo", include_str!("../brevo/fixtures/events.json")),
-    ("mailjet", include_str!("../mailjet/fixtures/events.json")),
-    ("postal", include_str!("../postal/fixtures/events.json")),
-    ("unisender-go", include_str!("../unisender_go/fixtures/events.json")),
-    ("mailomat", include_str!("../mailomat/fixtures/events.json")),
-    ("vonage", include_str!("../vonage/fixtures/events.json")),
-    ("scaleway", include_str!("../scaleway/fixtures/events.json")),
-    ("sweego", include_str!("../sweego/fixtures/events.json")),
+const CONTENT_TYPES: &[&str] = &[
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=b",
+    "message/rfc822",
+    "text/plain",
+    "",
 ];
-const CONTENT_TYPES: &[&str] =
-    &["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "text/plain", ""];
 
-fn all_fixtures() -> Vec<(&'static dyn Provider, &'static str, String)> {
-    let of = |(name, text): &(&str, &str)| {
-        let provider = by_name(name).unwrap();
-        read_fixtures(text).iter().map(body_of).map(|(kind, body)| (provider, kind, body)).collect::<Vec<_>>()
-    };
-    FIXTURES.iter().flat_map(of).filter(|(_, _, body)| !body.is_empty()).collect()
+/// Every sample beside its provider.
+fn all_samples() -> &'static [(&'static dyn Provider, Sample)] {
+    static ALL: LazyLock<Vec<(&'static dyn Provider, Sample)>> = LazyLock::new(|| {
+        let broken = every_sort().iter().map(|(adapter, content_type, body)| {
+            let sample = Sample { url: "/webhooks".to_owned(), content_type, body: body.clone() };
+            (*adapter as &dyn Provider, sample)
+        });
+        let whole = everyone().flat_map(|provider| samples::of(provider).into_iter().map(move |one| (provider, one)));
+        whole.chain(broken).collect()
+    });
+    &ALL
 }
 
 proptest! {
@@ -41,32 +35,32 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes(body in proptest::collection::vec(any::<u8>(), 0..400), kind in 0..CONTENT_TYPES.len(), url in "\\PC{0,60}") {
-        for provider in PROVIDERS {
-            feed(*provider, CONTENT_TYPES[kind], &url, &body);
+        for provider in everyone() {
+            feed(provider, CONTENT_TYPES[kind], &url, &body);
         }
     }
 
     #[test]
     fn arbitrary_parts(body in "(--b(\r\n|--)|Content-Disposition: form-data; name=\"[a-z]\"|\r\n\r\n|=|&|%[0-9a-f]|recipient|a@b.c){0,12}") {
-        for provider in PROVIDERS {
+        for provider in everyone() {
             for kind in CONTENT_TYPES {
-                feed(*provider, kind, "https://[::1]:x'/?bodySHA256=", body.as_bytes());
+                feed(provider, kind, "https://[::1]:x'/?bodySHA256=", body.as_bytes());
             }
         }
     }
 
     #[test]
-    fn mutated_fixtures(which in any::<prop::sample::Index>(), cuts in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), end in any::<prop::sample::Index>()) {
-        let fixtures = all_fixtures();
-        let (provider, kind, body) = which.get(&fixtures);
-        let mut bytes = body.clone().into_bytes();
-        for (at, byte) in &cuts {
-            let at = at.index(bytes.len());
-            bytes[at] = *byte;
-        }
-        feed(*provider, kind, "https://example.com/", &bytes);
-        bytes.truncate(end.index(bytes.len()));
-        feed(*provider, kind, "https://example.com/", &bytes);
+    fn mutated_samples(which in any::<prop::sample::Index>(), changes in proptest::collection::vec(change(), 1..6)) {
+        let (provider, sample) = which.get(all_samples());
+        let body = changes.iter().fold(sample.body.clone().into_bytes(), |body, change| change.make(body));
+        feed(*provider, sample.content_type, &sample.url, &body);
+    }
+
+    /// A provider's body at another's door.
+    #[test]
+    fn swapped_samples(which in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), kind in 0..CONTENT_TYPES.len()) {
+        let ((_, sample), (provider, _)) = (which.get(all_samples()), at.get(all_samples()));
+        feed(*provider, CONTENT_TYPES[kind], &sample.url, sample.body.as_bytes());
     }
 }
 
@@ -75,8 +69,8 @@ proptest! {
 fn wrong_types_never_panic() {
     let wrong =
         ["null", "true", "-1", "1e400", "123456789012345678901234567890", "\"\"", "\"\\ud800\"", "[[]]", "{\"a\":{}}"];
-    for (provider, kind, body) in all_fixtures() {
-        let Ok(serde_json::Value::Object(object)) = serde_json::from_str(&body) else { continue };
+    for (provider, sample) in all_samples() {
+        let Ok(serde_json::Value::Object(object)) = serde_json::from_str(&sample.body) else { continue };
         for name in object.keys() {
             for value in wrong {
                 let mut text = String::from("{");
@@ -84,7 +78,7 @@ fn wrong_types_never_panic() {
                     text.push_str(&format!("{other:?}:{kept},"));
                 }
                 text.push_str(&format!("{name:?}:{value}}}"));
-                feed(provider, kind, "https://example.com/", text.as_bytes());
+                feed(*provider, sample.content_type, "https://example.com/", text.as_bytes());
             }
         }
     }
@@ -92,10 +86,10 @@ fn wrong_types_never_panic() {
 
 #[test]
 fn deep_nesting_is_refused_or_passed_over() {
-    for provider in PROVIDERS {
+    for provider in everyone() {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let body = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
-            feed(*provider, "application/json", "https://example.com/", body.as_bytes());
+            feed(provider, "application/json", "https://example.com/", body.as_bytes());
         }
     }
 }

@@ -47,6 +47,19 @@ pub(super) fn read(code: &str, diagnostic: Option<&str>) -> (Kind, Option<Failur
     (kind, Some(failure))
 }
 
+/// The same on another channel (`whatsapp:`, `messenger:`, `rcs:`): that somebody cannot be reached there says nothing about text
+/// messages to the number, so it is no failure of the number's.
+pub(super) fn elsewhere(kind: Kind, failure: Option<Failure>) -> (Kind, Option<Failure>) {
+    match failure {
+        Some(failure) if failure.attribution == Attribution::Recipient => {
+            let rule = "twilio.other_channel".to_owned();
+            let (attribution, class) = (Attribution::Provider, FailureClass::Undetermined);
+            (Kind::BouncedSoft, Some(Failure { attribution, class, rule, ..failure }))
+        }
+        failure => (kind, failure),
+    }
+}
+
 /// The failure of a message that its sender took back.
 pub(super) fn canceled() -> Failure {
     Failure {

@@ -5,22 +5,30 @@
 //! Identity: `MessageSid`, recipient, the status (or the opt-out word) and `ErrorCode`. Twilio gives no event time and no
 //! event id, and what it sends again is the same parameters; where even the sid is missing, the whole body stands in.
 //!
-//! An opt-out reaches the messaging service it was told to, or the number where there is no service.
+//! An opt-out reaches the messaging service it was told to, or the number where there is no service; it says nothing of another
+//! sender, nor of the same number on another channel.
 //!
 //! Source: <https://www.twilio.com/docs/messaging/guides/track-outbound-message-status>,
 //! <https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>.
 
 mod codes;
+mod keyword;
 mod parameters;
 mod signature;
+pub mod suppression_api;
 
 use crate::draft::{self, Draft};
 use crate::form::{Form, is_form};
 use crate::json::{self, Object};
-use crate::{Authentication, Context, Element, Fate, Malformed, Parsed, Provider, Request, Source, verify};
+use crate::{
+    Authentication, Context, Element, Fate, Malformed, Parsed, Provider, Request, Source, SourceError, SourceSpec,
+    verify,
+};
 use domain::{Channel, Kind, Recipient, Scope, Timestamp};
+use keyword::Keyword;
 use parameters::Parameters;
 use std::borrow::Cow;
+pub use suppression_api::TwilioLists;
 
 /// The provider.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +45,7 @@ impl Provider for Twilio {
 
     fn elements<'a>(&self, request: &Request<'a>) -> Result<Vec<Element<'a>>, Malformed> {
         if is_form(request) {
-            Form::read(request)?;
+            Form::check(request)?;
             return Ok(vec![Element { index: 0, bytes: request.body }]);
         }
         json::elements(request.body)
@@ -53,6 +61,19 @@ impl Provider for Twilio {
         match Object::read(element) {
             Ok(object) => vec![parse(&Parameters::Json(&object), element, context)],
             Err(reason) => draft::dead(reason),
+        }
+    }
+
+    fn check_source(&self, spec: &SourceSpec) -> Result<(), SourceError> {
+        verify::check_source(spec)?;
+        let is_absolute = spec.public_url.as_deref().is_some_and(|url| verify::url::Parts::of(url).is_some());
+        match is_absolute || spec.secrets.is_empty() {
+            true => Ok(()),
+            false => Err(SourceError(
+                "twilio signs the URL that it calls: set `public_url` to the URL or its origin, as it stands in Twilio, \
+                 e.g. \"https://hooks.example.com\""
+                    .to_owned(),
+            )),
         }
     }
 
@@ -87,6 +108,9 @@ fn outbound(status: &str, given: &Parameters<'_>, element: &Element<'_>, context
             if draft.kind == Kind::Unsubscribed {
                 draft.scope = Some(sender(given, "From"));
             }
+            if given.get("To").is_some_and(|to| to.contains(':')) {
+                (draft.kind, draft.failure) = codes::elsewhere(draft.kind, draft.failure);
+            }
         }
         "canceled" => (draft.kind, draft.failure) = (Kind::Rejected, Some(codes::canceled())),
         _ => {}
@@ -95,15 +119,22 @@ fn outbound(status: &str, given: &Parameters<'_>, element: &Element<'_>, context
     finish(draft, given, element, context)
 }
 
-/// What a recipient wrote to us. Only opting out and back concern us. With Twilio's advanced opt-out `OptOutType` says so;
-/// without it Twilio acts on its reserved words itself and passes the message on, so the words are read.
+/// What a recipient wrote to us. Only opting out and back concern us.
 fn inbound(given: &Parameters<'_>, element: &Element<'_>, context: &Context<'_>) -> Fate {
-    let word = given.get("OptOutType").or_else(|| given.get("Body")).unwrap_or_default().trim().to_ascii_uppercase();
-    let kind = match word.as_str() {
-        "STOP" | "STOPALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" | "REVOKE" | "OPTOUT" => Kind::Unsubscribed,
-        "START" | "UNSTOP" => Kind::Resubscribed,
-        "HELP" | "INFO" => return Fate::Ignored("help_keyword"),
-        _ => return Fate::Ignored("inbound_message"),
+    let told = given.get("OptOutType").and_then(|told| keyword::of_type(&told)).map(|keyword| match keyword {
+        Keyword::Stop => (keyword, "STOP"),
+        Keyword::Start => (keyword, "START"),
+        Keyword::Help => (keyword, "HELP"),
+    });
+    let read = || {
+        let toll_free = given.get("To").is_some_and(|to| keyword::is_toll_free(&to));
+        given.get("Body").and_then(|body| keyword::of_body(&body, toll_free))
+    };
+    let (kind, word) = match told.or_else(read) {
+        Some((Keyword::Stop, word)) => (Kind::Unsubscribed, word),
+        Some((Keyword::Start, word)) => (Kind::Resubscribed, word),
+        Some((Keyword::Help, _)) => return Fate::Ignored("help_keyword"),
+        None => return Fate::Ignored("inbound_message"),
     };
     let mut draft = Draft::new(kind, Cow::Owned(format!("inbound.{word}")));
     draft.address = given.get("From");
@@ -131,13 +162,14 @@ fn sender(given: &Parameters<'_>, number: &str) -> Scope {
     if let Some(service) = given.get("MessagingServiceSid") {
         return Scope::sender(service.trim());
     }
-    match given.get(number) {
-        Some(number) => match Recipient::phone(&number) {
-            Ok(read) => Scope::sender(read.as_str()),
-            // Short codes and alphanumeric senders are no phone numbers.
-            Err(_) => Scope::sender(number.trim()),
-        },
-        None => Scope::Marketing,
+    let Some(number) = given.get(number) else { return Scope::Marketing };
+    // One number may send on several channels (`whatsapp:+1…`), and a recipient leaves one of them.
+    let channel = number.trim().rsplit_once(':').map(|(channel, _)| channel.to_ascii_lowercase());
+    match (Recipient::phone(&number), channel) {
+        (Ok(read), None) => Scope::sender(read.as_str()),
+        (Ok(read), Some(channel)) => Scope::sender(&format!("{channel}:{}", read.as_str())),
+        // Short codes and alphanumeric senders are no phone numbers.
+        (Err(_), _) => Scope::sender(number.trim()),
     }
 }
 

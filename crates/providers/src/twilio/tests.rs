@@ -2,6 +2,7 @@ use super::*;
 use crate::testing::{self, fates, headers, now, post, secrets, source};
 use crate::{Fate, SourceSpec};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use domain::Kind;
 use ring::{digest, hmac};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -115,4 +116,92 @@ fn identity_never_holds_the_receipt() {
     let short = "MessageStatus=failed&To=%2B15551234567&ErrorCode=30003";
     assert_eq!(ids(short), ids(short));
     assert_ne!(ids(short), ids(&format!("{short}&From=%2B15559876543")));
+}
+
+#[test]
+fn words() {
+    use Keyword::{Help, Start, Stop};
+    let stops = [
+        "STOP",
+        "StopAll",
+        "stop all",
+        "unsubscribe",
+        "CANCEL",
+        "end",
+        "Quit",
+        "REVOKE",
+        "optout",
+        "opt out",
+        "Opt-Out",
+    ];
+    let french = ["ARRET", "arr\u{ea}t", "Arr\u{ea}te", "arrett", "Arr\u{ea}ter"];
+    for word in stops.iter().chain(&french) {
+        assert_eq!(keyword::of_body(word, true).map(|(keyword, _)| keyword), Some(Stop), "{word}");
+    }
+    for word in [" stop ", "STOP.", "Stop!!", "stop .\n"] {
+        assert_eq!(keyword::of_body(word, false), Some((Stop, "STOP")), "{word}");
+    }
+    for (word, keyword) in
+        [("START", Start), ("unstop", Start), ("Yes", Start), ("help", Help), ("INFO", Help), ("Aide", Help)]
+    {
+        assert_eq!(keyword::of_body(word, false).map(|(keyword, _)| keyword), Some(keyword), "{word}");
+    }
+    for body in ["", ".", "please stop", "stop it", "yes please", "the end", "STOP2", "SUBSCRIBE", &"stop".repeat(100)]
+    {
+        assert_eq!(keyword::of_body(body, false), None, "{body}");
+    }
+    for number in ["+18005550100", "+1 (888) 555-0100", "+18335550100"] {
+        assert!(keyword::is_toll_free(number), "{number}");
+    }
+    for number in ["+15551234567", "+448005550100", "8005550100", "72345", "whatsapp:+18005550100", "+1800"] {
+        assert!(!keyword::is_toll_free(number), "{number}");
+    }
+}
+
+/// STOP told to one sender, then START: the same scope both times, and none of another sender's.
+#[test]
+fn an_opt_out_is_the_senders_it_was_told() {
+    let told = |body: &str, to: &str| {
+        let form = format!("MessageSid=SM1&SmsStatus=received&From=%2B15551234567&To={to}&Body={body}");
+        match fates(&Twilio, FORM, form.as_bytes()).unwrap().remove(0) {
+            Fate::Event(event) => (event.kind, event.scope.unwrap()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (stop, start) = (told("STOP", "%2B15559876543"), told("START", "%2B15559876543"));
+    assert_eq!((stop.0, start.0), (Kind::Unsubscribed, Kind::Resubscribed));
+    assert_eq!(stop.1, start.1);
+    for other in ["%2B15559876544", "72345", "whatsapp%3A%2B15559876543", "%2B15551234567&MessagingServiceSid=MG1"] {
+        assert_ne!(told("STOP", other).1, stop.1, "{other}");
+    }
+}
+
+#[test]
+fn a_repeated_opt_out_is_one_event() {
+    let id = |form: &str| match fates(&Twilio, FORM, form.as_bytes()).unwrap().remove(0) {
+        Fate::Event(event) => event.event_id,
+        other => panic!("{other:?}"),
+    };
+    let first = "MessageSid=SM1&SmsStatus=received&From=%2B15551234567&To=%2B15559876543&Body=STOP&OptOutType=STOP";
+    assert_eq!(
+        id(first),
+        id("OptOutType=STOP&Body=STOP&To=%2B15559876543&From=%2B15551234567&SmsStatus=received&MessageSid=SM1")
+    );
+    assert_ne!(id(first), id(&first.replace("SM1", "SM2")));
+    assert_ne!(id(first), id(&first.replace("STOP", "START")));
+}
+
+#[test]
+fn sources_are_checked() {
+    let with =
+        |public_url: Option<&str>| SourceSpec { public_url: public_url.map(str::to_owned), ..secrets(&["token"]) };
+    for url in [Some("https://hooks.example.com"), Some("https://hooks.example.com/webhooks/twilio?x=1")] {
+        assert!(Twilio.check_source(&with(url)).is_ok(), "{url:?}");
+    }
+    for url in [None, Some(""), Some("hooks.example.com")] {
+        let error = Twilio.check_source(&with(url)).unwrap_err().to_string();
+        assert!(error.contains("public_url"), "{error}");
+    }
+    let basic = SourceSpec { basic_auth: vec!["user:password".to_owned()], ..SourceSpec::default() };
+    assert!(Twilio.check_source(&basic).is_ok());
 }

@@ -12,12 +12,14 @@
 //! Source: <https://godocs.unisender.ru/web-api-ref#webhook>.
 
 mod status;
+pub mod suppression_api;
 
 use crate::draft::{self, Draft};
 use crate::json::{Object, Value};
 use crate::verify::{self, Signed, hmac, md5};
 use crate::{Authentication, Context, Element, Fate, Malformed, Parsed, Provider, Request, Source};
 use domain::{Kind, Scope, Timestamp};
+pub use suppression_api::UnisenderGoLists;
 
 /// As for the elements of other providers: each may become a dead letter larger than itself.
 const ELEMENTS_MAX: usize = 10_000;
@@ -119,6 +121,7 @@ fn parse(object: &Object<'_>, context: &Context<'_>) -> Fate {
         draft.campaign = metadata.text("campaign_id");
         draft.metadata.extend(&metadata);
     }
+    draft.seen_by(info.text("user_agent"));
     draft.identity = vec![data.text("url").unwrap_or_default(), info.text("delivery_status").unwrap_or_default()];
     draft.finish(context)
 }

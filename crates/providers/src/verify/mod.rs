@@ -13,6 +13,7 @@ pub(crate) mod rsa;
 pub(crate) mod standard_webhooks;
 mod static_secrets;
 pub(crate) mod url;
+pub(crate) mod x509;
 
 use crate::{Authentication, Request, Source, SourceError, SourceSpec};
 use domain::Timestamp;
@@ -32,27 +33,38 @@ pub(crate) fn judge(
     signature: impl FnOnce(&[String]) -> Signed,
 ) -> Authentication {
     let spec = &source.spec;
-    let refuse = |scheme, reason| Authentication { ok: false, scheme, reason, token: None };
-    let (mut decided, mut token) = (None, None);
     // The cheap proofs come first: what fails them costs no cryptography.
+    let given = match static_proofs(request, spec) {
+        Ok(given) => given,
+        Err(refusal) => return refusal,
+    };
+    if spec.secrets.is_empty() {
+        return without_signature(given, spec);
+    }
+    match signature(&spec.secrets) {
+        Ok(token) => Authentication { token, ..Authentication::passed(scheme) },
+        Err(reason) => Authentication::refused(scheme, reason),
+    }
+}
+
+/// Judges the proofs that do not depend on the body: the first scheme that was asked for and given, if any was asked for.
+pub(crate) fn static_proofs(request: &Request<'_>, spec: &SourceSpec) -> Result<Option<&'static str>, Authentication> {
+    let mut given = None;
     for (scheme, wanted, check) in static_secrets::CHECKS {
         if wanted(spec) {
-            if let Err(reason) = check(request, spec) {
-                return refuse(scheme, reason);
-            }
-            decided = decided.or(Some(*scheme));
+            check(request, spec).map_err(|reason| Authentication::refused(scheme, reason))?;
+            given = given.or(Some(*scheme));
         }
     }
-    if !spec.secrets.is_empty() {
-        match signature(&spec.secrets) {
-            Ok(bound) => (decided, token) = (Some(scheme), bound),
-            Err(reason) => return refuse(scheme, reason),
-        }
-    }
-    match decided {
-        Some(scheme) => Authentication { ok: true, scheme, reason: "ok", token },
-        None if spec.unauthenticated => Authentication { ok: true, scheme: "none", reason: "ok", token: None },
-        None => refuse("none", "not_configured"),
+    Ok(given)
+}
+
+/// The verdict where no signature is asked for.
+pub(crate) fn without_signature(given: Option<&'static str>, spec: &SourceSpec) -> Authentication {
+    match given {
+        Some(scheme) => Authentication::passed(scheme),
+        None if spec.unauthenticated => Authentication::passed("none"),
+        None => Authentication::refused("none", "not_configured"),
     }
 }
 
@@ -61,8 +73,28 @@ pub(crate) const fn no_signature(_: &[String]) -> Signed {
     Err("provider_does_not_sign")
 }
 
-/// Checks what every provider's source has in common.
+/// Checks a source of a provider whose webhooks do not come by SNS.
 pub(crate) fn check_source(spec: &SourceSpec) -> Result<(), SourceError> {
+    check_values(spec)?;
+    let error = |text: &str| Err(SourceError(text.to_owned()));
+    if !(spec.topics.is_empty() && spec.certificates.is_empty()) {
+        return error("`topics` and `certificates` are for webhooks that come by SNS: leave them out");
+    }
+    if !asks_static(spec) && spec.secrets.is_empty() && !spec.unauthenticated {
+        return error(
+            "nothing proves its requests: set `secrets`, `basic_auth`, `bearer` or `headers` (or `unauthenticated = true`, if the endpoint is closed off by other means)",
+        );
+    }
+    Ok(())
+}
+
+/// Whether a source asks for a proof that does not depend on the body.
+pub(crate) fn asks_static(spec: &SourceSpec) -> bool {
+    !(spec.basic_auth.is_empty() && spec.bearer.is_empty() && spec.headers.is_empty())
+}
+
+/// Checks each value that every provider's source may have.
+pub(crate) fn check_values(spec: &SourceSpec) -> Result<(), SourceError> {
     let error = |text: &str| Err(SourceError(text.to_owned()));
     if spec.secrets.iter().any(|secret| secret.trim().is_empty()) {
         return error("`secrets` holds an empty secret: remove it, or check the reference it came from");
@@ -75,13 +107,6 @@ pub(crate) fn check_source(spec: &SourceSpec) -> Result<(), SourceError> {
     }
     if spec.headers.iter().any(|(name, value)| value.is_empty() || http::HeaderName::try_from(name.as_str()).is_err()) {
         return error("`headers` holds a name that no header can have, or an empty value");
-    }
-    let asks =
-        !(spec.secrets.is_empty() && spec.basic_auth.is_empty() && spec.bearer.is_empty() && spec.headers.is_empty());
-    if !asks && !spec.unauthenticated {
-        return error(
-            "nothing proves its requests: set `secrets`, `basic_auth`, `bearer` or `headers` (or `unauthenticated = true`, if the endpoint is closed off by other means)",
-        );
     }
     Ok(())
 }
@@ -115,3 +140,5 @@ pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof;

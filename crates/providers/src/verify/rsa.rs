@@ -19,7 +19,7 @@ const SIGNATURE_BYTES_MAX: usize = 1_024;
 /// `AlgorithmIdentifier` of rsaEncryption with its NULL parameters.
 const RSA_ENCRYPTION: [u8; 15] =
     [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
 
 /// The PKCS #1 `RSAPublicKey` of a key written as base64 of its SubjectPublicKeyInfo: bare, with PEM armour, or as the `p=` of
@@ -33,11 +33,16 @@ pub(crate) fn key(text: &str) -> Option<Vec<u8>> {
         body.chars().filter(|c| !c.is_ascii_whitespace() && *c != '"').take(2 * KEY_BYTES_MAX).collect();
     let der = STANDARD.decode(base64).ok()?;
     let (content, rest) = read(SEQUENCE, &der)?;
-    let (bits, end) = read(BIT_STRING, content.strip_prefix(&RSA_ENCRYPTION)?)?;
+    if rest.is_empty() { public_key(content).map(<[u8]>::to_owned) } else { None }
+}
+
+/// The PKCS #1 `RSAPublicKey` in the content of a SubjectPublicKeyInfo.
+pub(super) fn public_key(info: &[u8]) -> Option<&[u8]> {
+    let (bits, end) = read(BIT_STRING, info.strip_prefix(&RSA_ENCRYPTION)?)?;
     // The first byte of a bit string counts the bits that are left over.
     let key = bits.strip_prefix(&[0])?;
     let (_, after) = read(SEQUENCE, key)?;
-    (rest.is_empty() && end.is_empty() && after.is_empty()).then(|| key.to_owned())
+    (end.is_empty() && after.is_empty()).then_some(key)
 }
 
 /// Whether a signature over a message is right under any of the keys. Text that is no key never matches.
@@ -56,7 +61,7 @@ pub(crate) fn base64_signature(text: &str) -> Option<Vec<u8>> {
 }
 
 /// One DER value of a tag (X.690 8.1): its content and what follows.
-fn read(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn read(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (first, rest) = der.strip_prefix(&[tag])?.split_first()?;
     let (length, rest) = match *first {
         short @ 0..=0x7f => (usize::from(short), rest),

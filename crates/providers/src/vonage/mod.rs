@@ -6,6 +6,9 @@
 //!
 //! Identity: `message_uuid`, recipient, the status (or the opt-out word), `timestamp` and the error code.
 //!
+//! A request without a token is refused with 401 like any other forgery. Vonage may send one after an error of its own; it repeats
+//! whatever is not answered 200, and signs the next attempt.
+//!
 //! Messages of other channels (WhatsApp, Viber, Messenger, RCS) are passed over: that one of them cannot be delivered says
 //! nothing about text messages to that number.
 //!
@@ -105,11 +108,14 @@ fn outbound(status: &str, object: &Object<'_>, context: &Context<'_>) -> Fate {
 fn inbound(object: &Object<'_>, context: &Context<'_>) -> Fate {
     let keyword = object.object("sms").and_then(|sms| sms.text("keyword").map(Cow::into_owned));
     let text = object.text("text").map(Cow::into_owned);
+    // Vonage only acts on these words where its opt-out assistance is on, and passes them on either way.
     // Of a whole sentence that begins with STOP the keyword alone would remain: the text decides where it is there.
     let word = text.or(keyword).unwrap_or_default().trim().to_ascii_uppercase();
     let kind = match word.as_str() {
-        "STOP" | "STOPALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" => Kind::Unsubscribed,
-        "START" | "UNSTOP" => Kind::Resubscribed,
+        "STOP" | "STOPALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" | "REVOKE" | "OPTOUT" | "OPT OUT"
+        | "OPT-OUT" => Kind::Unsubscribed,
+        // JOIN is what Vonage has short codes use.
+        "START" | "UNSTOP" | "JOIN" => Kind::Resubscribed,
         "HELP" | "INFO" => return Fate::Ignored("help_keyword"),
         _ => return Fate::Ignored("inbound_message"),
     };

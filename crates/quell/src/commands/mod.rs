@@ -21,6 +21,7 @@ pub(crate) mod state;
 mod store;
 mod topics;
 mod unengaged;
+mod unsubscribe_link;
 mod why;
 
 pub(crate) use act::{Release, Suppress};
@@ -37,6 +38,7 @@ pub(crate) use receipt::Receipt;
 pub(crate) use store::StoreCommand;
 pub(crate) use topics::TopicsCommand;
 pub(crate) use unengaged::UnengagedCommand;
+pub(crate) use unsubscribe_link::UnsubscribeLink;
 pub(crate) use why::Why;
 
 use anyhow::Context as _;

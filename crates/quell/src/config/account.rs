@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub(crate) struct AccountConfig {
     /// Its name, in metrics, outcomes and the consumer group.
     pub(crate) name: String,
-    /// `sendgrid`, `mailgun` or `postmark`.
+    /// A provider whose lists can be changed: `sendgrid`, `mailgun`, `postmark`, …
     pub(crate) provider: String,
     /// Whose recipients it sends to.
     #[serde(default)]
@@ -19,14 +19,32 @@ pub(crate) struct AccountConfig {
     /// Scheme and host of the API, where it is not the provider's usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) base_url: Option<String>,
-    /// API key or server token.
+    /// API key, server token or secret.
     pub(crate) credential: Secret,
-    /// Sending domain (Mailgun).
+    /// The public half of the credential, where it has two (SES, Mailjet, Twilio).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key_id: Option<String>,
+    /// What comes with a temporary credential (SES).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session_token: Option<Secret>,
+    /// Region (SES, Scaleway).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) region: Option<String>,
+    /// The provider's number of the account (Drip, Mailtrap).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<String>,
+    /// Sending domain (Mailgun, Mailtrap).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) domain: Option<String>,
-    /// Message stream (Postmark).
+    /// The provider's id of the sending domain (MailerSend, Mailtrap, Scaleway).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) domain_id: Option<String>,
+    /// Message stream (Postmark, Mailtrap).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stream: Option<String>,
+    /// Senders that a suppression of more than one sender is written for (Twilio).
+    #[serde(default)]
+    pub(crate) senders: Vec<String>,
     /// Unsubscribe groups by category (SendGrid).
     #[serde(default)]
     pub(crate) groups: BTreeMap<String, u64>,
@@ -39,7 +57,7 @@ pub(crate) struct AccountConfig {
     /// Least time from one call to the next.
     #[serde(default = "default_spacing_ms")]
     pub(crate) spacing_ms: u64,
-    /// Most calls in `per_seconds`.
+    /// Most calls in so many seconds, where it is another than the provider's usual limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rate_limit: Option<RateLimit>,
     /// Most addresses in a call.
@@ -87,8 +105,14 @@ impl AccountConfig {
             tenant: self.tenant.clone(),
             base_url: self.base_url.clone(),
             credential: self.credential.expose().to_owned(),
+            key_id: self.key_id.clone(),
+            session_token: self.session_token.as_ref().map(|token| token.expose().to_owned()),
+            region: self.region.clone(),
+            account: self.account.clone(),
             domain: self.domain.clone(),
+            domain_id: self.domain_id.clone(),
             stream: self.stream.clone(),
+            senders: self.senders.clone(),
             groups: self.groups.clone(),
             sources: self.sources.clone(),
             scopes: self.scopes.clone(),

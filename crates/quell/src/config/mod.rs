@@ -1,19 +1,24 @@
 //! The one configuration file, whole. `docs/configuration.md` is its manual; a test keeps the two in step.
 
 mod account;
+mod adapter;
 mod engine;
 mod gateway;
 mod lookup;
 mod source;
+mod unsubscribe;
 
 pub(crate) use account::AccountConfig;
+pub(crate) use adapter::{Adapters, Declared};
 pub(crate) use engine::EngineConfig;
 pub(crate) use gateway::GatewayConfig;
 pub(crate) use lookup::{LookupConfig, Role};
 pub(crate) use source::SourceConfig;
+pub(crate) use unsubscribe::UnsubscribeConfig;
 
 use crate::registry::RegistryConfig;
 use anyhow::{Context as _, bail};
+use domain::classify::{UserRule, UserRules};
 use event_log::kafka::KafkaConfig;
 use serde::{Deserialize, Serialize};
 use service::{Secret, config, telemetry::LogFormat};
@@ -33,6 +38,12 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// The name of a process of `quell serve`: unique among those that live, stable over its restarts. Empty: the host's.
     pub(crate) instance: String,
+    /// Files that declare providers; relative ones lie beside the configuration file.
+    #[serde(rename = "adapters")]
+    pub(crate) adapter_files: Vec<PathBuf>,
+    /// What those files declare, beside what is built in.
+    #[serde(skip)]
+    pub(crate) adapters: Adapters,
     /// Where webhooks come in.
     pub(crate) gateway: GatewayConfig,
     /// Where senders, support and subscribers ask.
@@ -52,11 +63,16 @@ pub(crate) struct Config {
     pub(crate) policy: PolicyConfig,
     /// The job that finds who no longer reads.
     pub(crate) unengaged: UnengagedConfig,
+    /// Links for unsubscribing by one click.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unsubscribe: Option<UnsubscribeConfig>,
     /// Logs.
     pub(crate) logs: LogsConfig,
     /// Endpoints of providers.
     #[serde(rename = "source")]
     pub(crate) sources: Vec<SourceConfig>,
+    /// The operator's own rules of bounce classification, before all others, in this order.
+    pub(crate) classify: Vec<UserRule>,
     /// Accounts at providers that are told of suppressions.
     #[serde(rename = "account")]
     pub(crate) accounts: Vec<AccountConfig>,
@@ -70,14 +86,18 @@ impl Default for Config {
             lookup: LookupConfig::default(),
             admin: AdminConfig::default(),
             instance: String::new(),
+            adapter_files: Vec::new(),
+            adapters: Adapters::default(),
             engine: EngineConfig::default(),
             kafka: KafkaConfig::default(),
             store: CqlConfig::default(),
             registry: None,
             policy: PolicyConfig::default(),
             unengaged: UnengagedConfig::default(),
+            unsubscribe: None,
             logs: LogsConfig::default(),
             sources: Vec::new(),
+            classify: Vec::new(),
             accounts: Vec::new(),
         }
     }
@@ -145,10 +165,26 @@ impl Config {
     /// Reads and checks the file, if there is one, with the environment over it.
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
         let mut config: Self = config::load(file)?;
+        config.declare(file)?;
         let follow = |reference: &str| Secret::follow(reference).map(|secret| secret.expose().to_owned());
         config.kafka.security.resolve(follow).map_err(|error| anyhow::anyhow!("kafka.security: {error}"))?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Reads the adapters' files. Before it only the built-in providers are known.
+    pub(crate) fn declare(&mut self, file: Option<&Path>) -> anyhow::Result<()> {
+        self.adapters = Adapters::load(&self.adapter_files, file)?;
+        Ok(())
+    }
+
+    /// The provider of a name, or the names that there are.
+    pub(crate) fn provider(&self, name: &str) -> Result<&'static dyn providers::Provider, String> {
+        let known = self.adapters.providers;
+        known.by_name(name).ok_or_else(|| {
+            let names: Vec<&str> = known.names().collect();
+            format!("use one of {}, or declare it in a file that `adapters` names", names.join(", "))
+        })
     }
 
     /// What cannot work, said before anything starts.
@@ -166,7 +202,11 @@ impl Config {
         if !(10..=60_000).contains(&engine.latency_target_ms) {
             bail!("engine.latency_target_ms must be 10 to 60000");
         }
+        if let Some(unsubscribe) = &self.unsubscribe {
+            unsubscribe.check().context("unsubscribe")?;
+        }
         self.check_sources()?;
+        self.check_rules()?;
         let mut names = BTreeSet::new();
         for account in &self.accounts {
             if !names.insert(&account.name) {
@@ -233,10 +273,12 @@ impl Config {
 
     fn check_sources(&self) -> anyhow::Result<()> {
         for source in &self.sources {
-            let provider = providers::by_name(&source.provider).with_context(|| {
-                let known: Vec<&str> = providers::PROVIDERS.iter().map(|provider| provider.name()).collect();
-                format!("source: provider {:?} is not known; use one of {}", source.provider, known.join(", "))
-            })?;
+            if source.provider == providers::one_click::NAME {
+                bail!("source: {:?} has no sources; its links are configured in [unsubscribe]", source.provider);
+            }
+            let provider = self
+                .provider(&source.provider)
+                .map_err(|known| anyhow::anyhow!("source: provider {:?} is not known; {known}", source.provider))?;
             provider
                 .check_source(&source.spec())
                 .with_context(|| format!("source {}/{}", source.provider, source.name))?;
@@ -244,10 +286,25 @@ impl Config {
         self.gateway_sources().map(|_| ())
     }
 
+    /// A rule for a provider that is not there would never fit.
+    fn check_rules(&self) -> anyhow::Result<()> {
+        for rule in &self.classify {
+            if let Some(Err(known)) = rule.provider.as_deref().map(|provider| self.provider(provider)) {
+                bail!(
+                    "classify rule {:?}: provider {:?} is not known; {known}",
+                    rule.id,
+                    rule.provider.as_deref().unwrap_or_default()
+                );
+            }
+        }
+        UserRules::new(&self.classify)?;
+        Ok(())
+    }
+
     /// The gateway's table of sources.
     pub(crate) fn gateway_sources(&self) -> anyhow::Result<ingest_gateway::Sources> {
         let sources = self.sources.iter().map(|source| {
-            let provider = providers::by_name(&source.provider).context("provider is not known")?;
+            let provider = self.provider(&source.provider).map_err(anyhow::Error::msg)?;
             Ok(ingest_gateway::Configured {
                 provider,
                 source: providers::Source {
@@ -259,7 +316,8 @@ impl Config {
                 shadow: source.shadow,
             })
         });
-        Ok(ingest_gateway::Sources::new(sources.collect::<anyhow::Result<Vec<_>>>()?)?)
+        let links = self.unsubscribe.iter().map(|unsubscribe| Ok(unsubscribe.configured()));
+        Ok(ingest_gateway::Sources::new(sources.chain(links).collect::<anyhow::Result<Vec<_>>>()?)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use domain::Tenant;
 use providers::SourceSpec;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use service::Secret;
 use std::collections::BTreeMap;
 
@@ -33,6 +33,12 @@ pub(crate) struct SourceConfig {
     /// The URL as the provider calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) public_url: Option<String>,
+    /// SNS topics whose notifications are taken, by ARN.
+    #[serde(default)]
+    pub(crate) topics: Vec<String>,
+    /// The only signing certificates of SNS that are taken, by their URL; without, they are fetched.
+    #[serde(default)]
+    pub(crate) certificates: BTreeMap<String, Pem>,
     /// Seconds of freshness where the scheme has a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tolerance: Option<u64>,
@@ -42,6 +48,24 @@ pub(crate) struct SourceConfig {
     /// Only report failed proofs, and take the webhook all the same.
     #[serde(default)]
     pub(crate) shadow: bool,
+}
+
+/// A certificate as PEM. It is no secret: it may stand in the file itself, or be referred to like one.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Pem(String);
+
+impl<'de> Deserialize<'de> for Pem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.trim_start().starts_with("-----BEGIN ") {
+            return Ok(Self(text));
+        }
+        if !["file:", "env:"].iter().any(|kind| text.starts_with(kind)) {
+            let error = "a certificate stands here as PEM, or as a reference to it, \"file:PATH\" or \"env:NAME\"";
+            return Err(D::Error::custom(error));
+        }
+        Secret::follow(&text).map(|found| Self(found.expose().to_owned())).map_err(D::Error::custom)
+    }
 }
 
 fn default_name() -> String {
@@ -58,9 +82,10 @@ impl SourceConfig {
             bearer: uncover(&self.bearer),
             headers: self.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
             public_url: self.public_url.clone(),
+            topics: self.topics.clone(),
+            certificates: self.certificates.iter().map(|(url, pem)| (url.clone(), pem.0.clone())).collect(),
             tolerance: self.tolerance,
             unauthenticated: self.unauthenticated,
-            ..SourceSpec::default()
         }
     }
 }

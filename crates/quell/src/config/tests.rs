@@ -102,3 +102,71 @@ fn covers(path: &str, known: &toml::Table, documented: &toml::Table) {
         }
     }
 }
+
+#[test]
+fn a_source_that_comes_by_sns_lists_topics_and_may_name_certificates() {
+    const TOPICS: &str = r#"topics = ["arn:aws:sns:eu-west-1:123456789012:mail"]"#;
+    const URL: &str = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem";
+    let pem = include_str!("../../../providers/src/sns/fixtures/signer.pem");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sns.pem");
+    std::fs::write(&file, pem).unwrap();
+    let load = |keys: &str| {
+        let text = format!("[[source]]\nprovider = \"ses\"\n{keys}\n");
+        let config = config::parse::<Config>("quell.toml", &text, []).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| format!("{error:#}"))?;
+        Ok::<_, String>(config.sources[0].spec())
+    };
+    let check = |keys: &str, expected: &str| {
+        let error = load(keys).unwrap_err();
+        assert!(error.contains(expected), "{keys}: {error}");
+    };
+    let pinned = |url: &str, value: &str| format!("{TOPICS}\ncertificates = {{ {url:?} = {value:?} }}");
+    let spec = load(TOPICS).unwrap();
+    assert_eq!((spec.topics.len(), spec.certificates.len()), (1, 0));
+    for value in [pem.to_owned(), format!("file:{}", file.display())] {
+        let spec = load(&pinned(URL, &value)).unwrap();
+        assert_eq!(spec.certificates[URL].trim_end(), pem.trim_end());
+    }
+    check("", "list the topics");
+    check("secrets = []\ntopics = [\"mail\"]", "no topic's ARN");
+    check(&pinned(URL, "secret"), "a certificate stands here as PEM");
+    check(&pinned(URL, "file:/nowhere/a.pem"), "/nowhere/a.pem");
+    check(&pinned(URL, "-----BEGIN NOTHING-----"), "certificate as PEM");
+    check(&pinned("https://evil.example/a.pem", pem), "no certificate is taken");
+}
+
+#[test]
+fn rules_of_classification_are_checked() {
+    let load = |keys: &str| {
+        let text = format!("[[classify]]\nid = \"house\"\nclass = \"disabled\"\n{keys}\n");
+        let config = config::parse::<Config>("quell.toml", &text, []).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| format!("{error:#}"))
+    };
+    let check = |keys: &str, expected: &str| {
+        let error = load(keys).unwrap_err();
+        assert!(error.contains(expected), "{keys}: {error}");
+    };
+    assert_eq!(load("attribution = \"recipient\"\ntext = \"left\"\nprovider = \"sendgrid\""), Ok(()));
+    check("attribution = \"recipient\"", "fits every failure");
+    check("attribution = \"recipient\"\ntext = \"(\"", "no regular expression");
+    check("attribution = \"sender\"\ntext = \"left\"", "is the recipient's own failure");
+    check("attribution = \"recipient\"\ntext = \"left\"\nprovider = \"sendgird\"", "use one of sendgrid");
+    check("attribution = \"recipient\"\ntexts = \"left\"", "texts");
+}
+
+#[test]
+fn twilio_needs_its_url() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "t0ken").unwrap();
+    let load = |keys: &str| {
+        let secrets = format!("secrets = [\"file:{}\"]", token.display());
+        let text = format!("[[source]]\nprovider = \"twilio\"\n{secrets}\n{keys}\n");
+        let config = config::parse::<Config>("quell.toml", &text, []).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| format!("{error:#}"))
+    };
+    let told = load("").unwrap_err();
+    assert!(told.contains("source twilio/default") && told.contains("public_url"), "{told}");
+    assert_eq!(load("public_url = \"https://hooks.example.com\""), Ok(()));
+}

@@ -13,6 +13,8 @@ use testkit::{SignedRequest, sign};
 
 pub(crate) const DRIP_SECRET: &str = "drip-secret-of-a-test";
 pub(crate) const GENERIC_SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
+/// The one of docs/unsubscribe.md.
+pub(crate) const UNSUBSCRIBE_SECRET: &str = "an example secret that nobody should ever use";
 pub(crate) const WRITE_TOKEN: &str = "a-token-that-may-write";
 pub(crate) const READ_TOKEN: &str = "a-token-that-may-read";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -91,7 +93,10 @@ impl Instance {
              [[lookup.token]]\nname = \"sender\"\nsecret = \"env:CLI_READ\"\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n[engine]\npartitions = {partitions}\n[logs]\nfilter = \"warn\"\n\
              [[source]]\nprovider = \"drip\"\nsecrets = [\"env:CLI_DRIP\"]\n\
-             [[source]]\nprovider = \"generic\"\nsecrets = [\"env:CLI_GENERIC\"]\n",
+             [[source]]\nprovider = \"generic\"\nsecrets = [\"env:CLI_GENERIC\"]\n\
+             [[source]]\nprovider = \"dsn\"\nbearer = [\"env:CLI_WRITE\"]\n\
+             [unsubscribe]\nbase_url = \"http://127.0.0.1:{gateway}\"\n\
+             [[unsubscribe.key]]\nid = \"2026a\"\nsecret = \"env:CLI_UNSUBSCRIBE\"\n",
             dir.path().join("data").display(),
         );
         std::fs::write(dir.path().join("quell.toml"), config).expect("a configuration file");
@@ -177,11 +182,13 @@ impl Instance {
         self.send(&sign::standard_webhooks(&url, GENERIC_SECRET, &id, unix(), body).expect("a key"))
     }
 
-    fn url(&self, path: &str) -> String {
+    /// Where the gateway takes webhooks.
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.gateway)
     }
 
-    fn send(&self, request: &SignedRequest) -> String {
+    /// Sends a webhook, which must be taken, and gives back its receipt.
+    pub(crate) fn send(&self, request: &SignedRequest) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
             headers.insert(HeaderName::from_static(name), value.parse().expect("a header's value"));
@@ -211,11 +218,12 @@ impl Drop for Instance {
 
 fn secrets(mut command: Command) -> Command {
     command.env("CLI_DRIP", DRIP_SECRET).env("CLI_GENERIC", GENERIC_SECRET);
+    command.env("CLI_UNSUBSCRIBE", UNSUBSCRIBE_SECRET);
     command.env("CLI_WRITE", WRITE_TOKEN).env("CLI_READ", READ_TOKEN);
     command
 }
 
-fn call_once(call: HttpCall) -> Option<HttpAnswer> {
+pub(crate) fn call_once(call: HttpCall) -> Option<HttpAnswer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let client = HttpClient::new(&HttpClientOptions { allow_private: true, ..HttpClientOptions::default() });
     runtime.block_on(client.expect("a client").call(call)).ok()

@@ -2,8 +2,10 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod adapters;
 mod answers;
 mod instance;
 mod lists;
 mod moving;
 mod operations;
+mod unsubscribe;

@@ -99,7 +99,7 @@ fn the_doctor_looks_at_everything() {
 #[test]
 fn the_configuration_is_checked_and_printed_without_secrets() {
     let instance = Instance::start();
-    assert_eq!(instance.run(&["config", "check"]).with(0).out, "ok: 2 sources, 0 accounts\n");
+    assert_eq!(instance.run(&["config", "check"]).with(0).out, "ok: 3 sources, 0 accounts\n");
     for form in ["text", "json"] {
         let printed = instance.run(&["config", "print", "--output", form]).with(0).out;
         assert!(printed.contains("***") && !printed.contains(crate::instance::DRIP_SECRET), "{printed}");

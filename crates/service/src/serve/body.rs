@@ -26,15 +26,15 @@ pub fn is_slow(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// A body that fails with [`Slow`] once the time spent waiting for it exceeds a grace plus what its bytes so far earn at
-/// the minimal rate. Only waiting counts, not the reader's own work.
+/// A body that fails with [`Slow`] once its sender has used up its patience: a grace, which waiting takes from, and which what
+/// comes fills up again at the minimal rate, to the grace and no further. So no pause is longer than the grace, however much
+/// came before it: what has come lies in memory meanwhile. Only waiting counts, not the reader's own work.
 #[derive(Debug)]
 pub struct PacedBody<B> {
     inner: B,
     grace: Duration,
     bytes_per_s_min: u64,
-    received: u64,
-    waited: Duration,
+    patience: Duration,
     waiting: Option<Waiting>,
 }
 
@@ -47,12 +47,12 @@ struct Waiting {
 impl<B> PacedBody<B> {
     /// Watches over a body.
     pub fn new(inner: B, grace: Duration, bytes_per_s_min: u64) -> Self {
-        Self { inner, grace, bytes_per_s_min, received: 0, waited: Duration::ZERO, waiting: None }
+        Self { inner, grace, bytes_per_s_min, patience: grace, waiting: None }
     }
 
-    fn allowed(&self) -> Duration {
-        let earned = self.received.saturating_mul(1_000) / self.bytes_per_s_min.max(1);
-        self.grace.saturating_add(Duration::from_millis(earned))
+    fn earn(&mut self, bytes: usize) {
+        let earned = (bytes as u64).saturating_mul(1_000_000) / self.bytes_per_s_min.max(1);
+        self.patience = self.patience.saturating_add(Duration::from_micros(earned)).min(self.grace);
     }
 }
 
@@ -68,15 +68,15 @@ where
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             if let Some(waiting) = this.waiting.take() {
-                this.waited += waiting.since.elapsed();
+                this.patience = this.patience.saturating_sub(waiting.since.elapsed());
             }
             return Poll::Ready(frame.map(|frame| {
                 let frame = frame.map_err(Into::into)?;
-                this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.earn(frame.data_ref().map_or(0, Bytes::len));
                 Ok(frame)
             }));
         }
-        let left = this.allowed().saturating_sub(this.waited);
+        let left = this.patience;
         let waiting = this.waiting.get_or_insert_with(|| {
             let since = Instant::now();
             Waiting { since, sleep: Box::pin(tokio::time::sleep_until(since + left)) }
@@ -124,6 +124,18 @@ mod tests {
         let started = Instant::now();
         let error = read(1_000, 1, 100).await.unwrap_err();
         assert!(is_slow(error.as_ref()));
+        assert!(started.elapsed() < Duration::from_millis(1_100), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_at_once_earns_no_long_pause() {
+        let started = Instant::now();
+        let frames = stream::iter([5_000_000, 1]).then(|bytes| async move {
+            tokio::time::sleep(Duration::from_secs(if bytes == 1 { 3_600 } else { 0 })).await;
+            Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![b'x'; bytes])))
+        });
+        let body = PacedBody::new(StreamBody::new(Box::pin(frames)), Duration::from_secs(1), 1_000);
+        assert!(is_slow(body.collect().await.unwrap_err().as_ref()));
         assert!(started.elapsed() < Duration::from_millis(1_100), "{:?}", started.elapsed());
     }
 

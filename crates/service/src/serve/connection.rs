@@ -1,11 +1,17 @@
 //! One connection from accepting to its end.
 
-use super::{Answers, PacedBody, ServerLimits, io::WriteTimeout, tls::Tls};
+use super::{
+    Answers, PacedBody, ServerLimits,
+    crowd::{Beat, Member},
+    io::WriteTimeout,
+    metrics::End,
+    tls::Tls,
+};
 use crate::Problem;
 use axum::{body::Body, response::IntoResponse};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -16,10 +22,6 @@ use std::{
     convert::Infallible,
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -41,33 +43,45 @@ pub(super) struct Served<A> {
 }
 
 impl<A: Answers> Served<A> {
-    pub(super) async fn connection(&self, stream: TcpStream) {
-        let accepted = Instant::now();
+    /// Serves one connection to its end.
+    pub(super) async fn connection(&self, stream: TcpStream, member: &Member) -> End {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(listener = self.name, %error, "cannot set TCP_NODELAY");
         }
-        let Some(tls) = &self.tls else { return self.http(stream, accepted).await };
+        let Some(tls) = &self.tls else { return self.http(stream, member).await };
         let handshake = tokio::time::timeout(self.head_timeout(), tls.0.accept(stream));
         let handshake = tokio::select! {
-            () = self.stop.cancelled() => return,
+            () = self.stop.cancelled() => return End::Stopped,
+            () = member.pulse.asked_to_leave() => return End::MadeRoom,
             handshake = handshake => handshake,
         };
         match handshake {
-            Ok(Ok(stream)) => self.http(stream, accepted).await,
-            Ok(Err(error)) => tracing::debug!(listener = self.name, %error, "no TLS handshake"),
-            Err(_) => tracing::debug!(listener = self.name, "no TLS handshake in time"),
+            Ok(Ok(stream)) => self.http(stream, member).await,
+            Ok(Err(error)) => {
+                tracing::debug!(listener = self.name, %error, "no TLS handshake");
+                End::Handshake
+            }
+            Err(_) => {
+                tracing::debug!(listener = self.name, "no TLS handshake in time");
+                End::SlowHead
+            }
         }
     }
 
-    async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, accepted: Instant) {
-        let pulse = Arc::new(Pulse::new(accepted));
+    async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, member: &Member) -> End {
+        let pulse = &member.pulse;
         let service = hyper::service::service_fn({
             let (answers, pulse) = (self.answers.clone(), pulse.clone());
             let (grace, rate) = (Duration::from_millis(self.limits.body_grace_ms), self.limits.body_bytes_per_s_min);
             move |request: Request<Incoming>| {
                 let beat = Beat::begin(&pulse);
+                let is_framed = is_framed(request.headers());
+                if !is_framed {
+                    pulse.found_malformed();
+                }
                 let request = request.map(|body| Body::new(PacedBody::new(body, grace, rate)));
-                answer(answers.clone(), request, beat)
+                let answers = answers.clone();
+                async move { if is_framed { answer(answers, request, beat).await } else { Ok(unframed(beat)) } }
             }
         });
         let builder = self.builder();
@@ -76,28 +90,39 @@ impl<A: Answers> Served<A> {
         let mut connection = pin!(builder.serve_connection(io, service));
         // Tokens of its own: waiting on the shared ones would make all connections meet at their locks.
         let (stop, cut) = (self.stop.child_token(), self.cut.child_token());
-        let mut ending = false;
-        let mut watch = pin!(tokio::time::sleep_until(accepted + self.head_timeout()));
+        let mut ending = None;
+        let mut watch = pin!(tokio::time::sleep_until(pulse.accepted() + self.head_timeout()));
         loop {
             tokio::select! {
                 biased;
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
+                ended = connection.as_mut() => return match ended {
+                    Ok(()) if pulse.is_malformed() => End::MalformedHead,
+                    Ok(()) => ending.unwrap_or(End::Closed),
+                    Err(error) => {
                         tracing::debug!(listener = self.name, %error, "a connection ended early");
+                        End::of(error.as_ref())
                     }
-                    return;
-                }
-                () = stop.cancelled(), if !ending => {
-                    ending = true;
+                },
+                () = stop.cancelled(), if ending != Some(End::Stopped) => {
+                    ending = Some(End::Stopped);
                     connection.as_mut().graceful_shutdown();
                 }
-                () = cut.cancelled(), if ending => return,
+                () = cut.cancelled(), if ending.is_some() => return End::Stopped,
+                () = pulse.asked_to_leave(), if ending.is_none() => match pulse.idle_since() {
+                    Some(_) if !pulse.began() => return End::MadeRoom,
+                    Some(_) => {
+                        ending = Some(End::MadeRoom);
+                        connection.as_mut().graceful_shutdown();
+                        watch.as_mut().reset(Instant::now() + self.head_timeout());
+                    }
+                    None => pulse.stay(),
+                },
                 () = watch.as_mut() => match pulse.idle_since() {
                     // It never sent a request's head: there is nobody to say goodbye to.
-                    Some(_) if !pulse.began() => return,
-                    Some(since) if since.elapsed() >= self.idle_timeout() => {
-                        if ending { return; }
-                        ending = true;
+                    Some(_) if !pulse.began() => return End::SlowHead,
+                    Some(since) if ending.is_some() || since.elapsed() >= self.idle_timeout() => {
+                        if let Some(end) = ending { return end; }
+                        ending = Some(End::Idle);
                         connection.as_mut().graceful_shutdown();
                         watch.as_mut().reset(Instant::now() + self.head_timeout());
                     }
@@ -117,8 +142,9 @@ impl<A: Answers> Served<A> {
             // Hyper counts this from the end of the former answer: it bounds idling and a slow head alike.
             .header_read_timeout(self.idle_timeout())
             .max_buf_size(head)
-            .max_headers(128)
-            .pipeline_flush(true);
+            // Answers are never held back for the requests behind them (`pipeline_flush`): what follows may not be whole, or no
+            // request at all, and then nobody would get an answer.
+            .max_headers(128);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -159,49 +185,24 @@ async fn answer<A: Answers>(
     Ok(response.map(|body| Counted { body, _beat: beat }))
 }
 
-/// How many requests a connection has at work, and since when it has none.
-#[derive(Debug)]
-struct Pulse {
-    accepted: Instant,
-    at_work: AtomicUsize,
-    begun: AtomicU64,
-    /// Milliseconds from `accepted` to the end of the last answer.
-    ended_ms: AtomicU64,
-}
-
-impl Pulse {
-    fn new(accepted: Instant) -> Self {
-        Self { accepted, at_work: AtomicUsize::new(0), begun: AtomicU64::new(0), ended_ms: AtomicU64::new(0) }
-    }
-
-    fn began(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) > 0
-    }
-
-    fn idle_since(&self) -> Option<Instant> {
-        let idle = self.at_work.load(Ordering::Acquire) == 0;
-        idle.then(|| self.accepted + Duration::from_millis(self.ended_ms.load(Ordering::Relaxed)))
+/// Whether the end of a request's body is beyond doubt. Hyper takes every transfer coding that ends in `chunked` for chunked; a
+/// proxy before us that read `gzip, chunked` or `chunked, chunked` in another way would see another end, and take what follows
+/// for another's request (RFC 9112, 6.1 and 11.2). Length beside coding hyper answers and then closes.
+fn is_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
     }
 }
 
-/// One request at work, from its head to the end of its answer's body.
-#[derive(Debug)]
-struct Beat(Arc<Pulse>);
-
-impl Beat {
-    fn begin(pulse: &Arc<Pulse>) -> Self {
-        pulse.begun.fetch_add(1, Ordering::Relaxed);
-        pulse.at_work.fetch_add(1, Ordering::AcqRel);
-        Self(pulse.clone())
-    }
-}
-
-impl Drop for Beat {
-    fn drop(&mut self) {
-        let elapsed = self.0.accepted.elapsed().as_millis();
-        self.0.ended_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.0.at_work.fetch_sub(1, Ordering::AcqRel);
-    }
+fn unframed(beat: Beat) -> Response<Counted> {
+    Problem::new(StatusCode::BAD_REQUEST, "transfer_coding", "the transfer coding is not supported")
+        .detail("send the body with a Content-Length, or chunked and nothing else")
+        .header(header::CONNECTION, HeaderValue::from_static("close"))
+        .into_response()
+        .map(|body| Counted { body, _beat: beat })
 }
 
 /// An answer's body that keeps its request counted until it is sent.

@@ -3,32 +3,40 @@
 
 mod body;
 mod connection;
+mod crowd;
 mod io;
+mod metrics;
 mod tls;
 
 pub use body::{PacedBody, Slow, is_slow};
+pub use metrics::ServerMetrics;
 pub use tls::{TlsError, TlsFiles, install_crypto};
 
 use axum::{body::Body, response::Response};
 use connection::Served;
+use crowd::Crowd;
 use http::Request;
+use prometheus::IntGauge;
 use serde::{Deserialize, Serialize};
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tls::Tls;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long to wait before accepting again after the system refused (out of descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long to wait for those that were asked to go, before others are asked.
+const THIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// What one listener allows. All are bounds; none can be switched off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerLimits {
-    /// Connections at a time; further ones wait in the system's backlog.
+    /// Connections at a time. For a further one those that have lain longest without a request are closed; where all are at
+    /// work it waits.
     pub connections_max: usize,
     /// From accepting (with TLS: before the handshake) to the end of the first request's head.
     pub head_timeout_ms: u64,
@@ -37,7 +45,7 @@ pub struct ServerLimits {
     pub idle_timeout_ms: u64,
     /// A request's head, in bytes.
     pub head_bytes_max: usize,
-    /// A body may pause this long in all, on top of what [`Self::body_bytes_per_s_min`] grants.
+    /// A body may pause this long, and lag this far behind [`Self::body_bytes_per_s_min`].
     pub body_grace_ms: u64,
     /// A body must come at least this fast, in bytes a second.
     pub body_bytes_per_s_min: u64,
@@ -112,6 +120,7 @@ pub struct Server {
     listener: TcpListener,
     tls: Option<Tls>,
     limits: ServerLimits,
+    metrics: Option<ServerMetrics>,
 }
 
 impl Server {
@@ -125,7 +134,13 @@ impl Server {
         let tls = tls.map(tls::acceptor).transpose()?;
         let bind = |error| ServeError::Bind { name, address, error };
         let listener = TcpListener::bind(address).await.map_err(bind)?;
-        Ok(Self { name, listener, tls, limits })
+        Ok(Self { name, listener, tls, limits, metrics: None })
+    }
+
+    /// Counts its connections.
+    #[must_use]
+    pub fn counted(self, metrics: ServerMetrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Where it listens; the port chosen by the system where 0 was asked for.
@@ -136,16 +151,22 @@ impl Server {
     /// Serves until `stop`; then accepts no more, finishes the requests that were begun, and cuts what takes longer than
     /// the drain timeout. A panic in a handler is that request's 500.
     pub async fn run(self, answers: impl Answers, stop: CancellationToken) -> Drained {
-        let Self { name, listener, tls, limits } = self;
+        let Self { name, listener, tls, limits, metrics } = self;
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+        let crowd = Arc::new(Crowd::default());
         let served = Arc::new(Served { name, answers, tls, limits, stop: stop.clone(), cut: cut.clone() });
-        while let Some((stream, permit)) = next(name, &listener, &permits, &stop).await {
-            let served = served.clone();
+        while let Some(stream) = next(name, &listener, &stop).await {
+            let Some(permit) = place(&permits, &crowd, &stop).await else { break };
+            let (served, member, metrics) = (served.clone(), crowd.enter(), metrics.clone());
             tasks.spawn(async move {
-                served.connection(stream).await;
-                drop(permit);
+                let open = metrics.as_ref().map(|metrics| metrics.open(name));
+                open.iter().for_each(IntGauge::inc);
+                let end = served.connection(stream, &member).await;
+                open.iter().for_each(IntGauge::dec);
+                metrics.iter().for_each(|metrics| metrics.ended(name, end).inc());
+                drop((member, permit));
             });
         }
         drop(listener);
@@ -162,18 +183,8 @@ impl Server {
     }
 }
 
-/// The next connection and its permit; `None` once stopping. Errors of accepting never end the loop.
-async fn next(
-    name: &str,
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = tokio::select! {
-        biased;
-        () = stop.cancelled() => return None,
-        permit = permits.clone().acquire_owned() => permit.ok()?,
-    };
+/// The next connection; `None` once stopping. Errors of accepting never end the loop.
+async fn next(name: &str, listener: &TcpListener, stop: &CancellationToken) -> Option<TcpStream> {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -181,11 +192,27 @@ async fn next(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => return Some((stream, permit)),
+            Ok((stream, _)) => return Some(stream),
             Err(error) => {
                 tracing::warn!(listener = name, %error, "cannot accept a connection; trying again");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// A place for one more connection, made by closing what lies idle where there is none; `None` once stopping.
+async fn place(permits: &Arc<Semaphore>, crowd: &Crowd, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = permits.clone().try_acquire_owned() {
+        return Some(permit);
+    }
+    loop {
+        crowd.thin();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            permit = permits.clone().acquire_owned() => return permit.ok(),
+            () = tokio::time::sleep(THIN_PAUSE) => {}
         }
     }
 }

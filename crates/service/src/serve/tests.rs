@@ -79,6 +79,122 @@ async fn connections_beyond_the_bound_wait_their_turn() {
 }
 
 #[tokio::test]
+async fn a_connection_at_rest_gives_way_to_a_new_one() {
+    // Long enough that nothing ends by itself within the test.
+    let limits = ServerLimits {
+        connections_max: 8,
+        head_timeout_ms: 600_000,
+        idle_timeout_ms: 600_000,
+        ..ServerLimits::default()
+    };
+    let metrics = crate::Metrics::new().unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = Server::bind("test", any, None, limits).await.unwrap();
+    let server = server.counted(ServerMetrics::register(&metrics).unwrap());
+    let (address, stop) = (server.local_addr().unwrap(), CancellationToken::new());
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let (told, go_on) = (begun.clone(), Arc::new(tokio::sync::Notify::new()));
+    let gate = go_on.clone();
+    let busy = move || async move {
+        told.notify_one();
+        gate.notified().await;
+        "whole"
+    };
+    let running = tokio::spawn(server.run(hello().route("/busy", get(busy)), stop.clone()));
+    let busy = tokio::spawn(exchange(address, "GET /busy HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
+    begun.notified().await;
+    // Some never speak, some have begun to, some have spoken and stay.
+    let mut held = Vec::new();
+    for number in 0..64 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let text: &[u8] = [&b""[..], b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"][number % 3];
+        stream.write_all(text).await.unwrap();
+        held.push(stream);
+    }
+    for _ in 0..8 {
+        let (answer, _) = exchange(address, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.ends_with("hello"), "{answer}");
+    }
+    go_on.notify_one();
+    let (answer, _) = busy.await.unwrap();
+    assert!(answer.ends_with("whole"), "who is at work stays: {answer}");
+    drop(held);
+    stop.cancel();
+    assert_eq!(running.await.unwrap(), Drained { cut: 0 });
+    let text = metrics.render();
+    assert!(text.contains("quell_http_connections_ended_total{cause=\"made_room\",listener=\"test\"} "), "{text}");
+    assert!(text.contains("quell_http_connections{listener=\"test\"} 0"), "{text}");
+}
+
+#[tokio::test]
+async fn an_answer_does_not_wait_for_what_follows() {
+    let running = start(ServerLimits::default(), None, hello()).await;
+    for rest in ["GET / HT", "no request\r\n\r\n"] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(format!("GET / HTTP/1.1\r\nhost: x\r\n\r\n{rest}").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !String::from_utf8_lossy(&answer).contains("\r\n\r\nhello") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{rest}: {}", String::from_utf8_lossy(&answer));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_whose_end_is_in_doubt_is_refused_and_the_connection_ends() {
+    let answers = async |framing: &str| {
+        let running = start(ServerLimits::default(), None, hello()).await;
+        let next = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let text = format!("GET / HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n1\r\nx\r\n0\r\n\r\n{next}");
+        let (answer, _) = exchange(running.address, &text).await;
+        answer.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(answers("transfer-encoding: chunked").await, ["200", "200"]);
+    assert_eq!(answers("Transfer-Encoding:  Chunked ").await, ["200", "200"]);
+    for framing in [
+        "transfer-encoding: chunked, chunked",
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: identity\r\ntransfer-encoding: chunked",
+        "transfer-encoding: , chunked",
+        "transfer-encoding: chunked, gzip",
+        "transfer-encoding: identity",
+        "transfer-encoding: xchunked",
+    ] {
+        assert_eq!(answers(framing).await, ["400"], "{framing}");
+    }
+    // The coding decides, and nothing behind it is read (RFC 9112, 6.3).
+    assert_eq!(answers("content-length: 2\r\ntransfer-encoding: chunked").await, ["200"]);
+    assert_eq!(answers("transfer-encoding: chunked\r\ncontent-length: 2").await, ["200"]);
+}
+
+#[tokio::test]
+async fn what_no_handler_sees_is_counted() {
+    let limits = ServerLimits { head_timeout_ms: 100, ..ServerLimits::default() };
+    let metrics = crate::Metrics::new().unwrap();
+    let server = Server::bind("test", "127.0.0.1:0".parse().unwrap(), None, limits).await.unwrap();
+    let server = server.counted(ServerMetrics::register(&metrics).unwrap());
+    let (address, stop) = (server.local_addr().unwrap(), CancellationToken::new());
+    let running = tokio::spawn(server.run(hello(), stop.clone()));
+    let large = format!("GET / HTTP/1.1\r\nx-large: {}\r\n\r\n", "x".repeat(64 * 1_024));
+    for (text, status, cause) in [
+        ("GET /\u{0} HTTP/1.1\r\n\r\n", "400", "malformed_head"),
+        (large.as_str(), "431", "head_too_large"),
+        ("GET / HT", "", "slow_head"),
+        ("GET / HTTP/1.1\r\nconnection: close\r\n\r\n", "200", "closed"),
+    ] {
+        let (answer, _) = exchange(address, text).await;
+        assert_eq!(answer.get(9..12).unwrap_or_default(), status, "{answer}");
+        let counted = format!("quell_http_connections_ended_total{{cause=\"{cause}\",listener=\"test\"}} 1");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !metrics.render().contains(&counted) {
+            assert!(Instant::now() < deadline, "{cause}: {}", metrics.render());
+            tokio::task::yield_now().await;
+        }
+    }
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_panic_is_a_500_and_nothing_more() {
     let panics = || async {
         if true {

@@ -31,6 +31,20 @@ impl Call {
         serde_json::from_slice(&self.body).ok()
     }
 
+    /// The values of a parameter of the form that the body is.
+    pub(super) fn form(&self, name: &str) -> Vec<String> {
+        let body = String::from_utf8_lossy(&self.body);
+        let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(key, _)| *key == name).map(|(_, value)| decoded(value)).collect()
+    }
+
+    /// Whether this pair came by basic authentication.
+    pub(super) fn has_basic(&self, user: &str, password: &str) -> bool {
+        use base64::Engine as _;
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        self.header("authorization") == format!("Basic {pair}")
+    }
+
     /// The path's segments, decoded.
     pub(super) fn segments(&self) -> Vec<String> {
         self.path.split('/').filter(|segment| !segment.is_empty()).map(decoded).collect()
@@ -56,6 +70,18 @@ impl Call {
         found.dedup();
         found
     }
+}
+
+/// The id of an entry, in which the list and the address can be read.
+pub(super) fn id_of(list: &str, address: &str) -> String {
+    hex::encode(format!("{list}\n{}", address.to_ascii_lowercase()))
+}
+
+/// The list and the address of an id.
+pub(super) fn of_id(id: &str) -> Option<(String, String)> {
+    let text = String::from_utf8(hex::decode(id).ok()?).ok()?;
+    let (list, address) = text.split_once('\n')?;
+    Some((list.to_owned(), address.to_owned()))
 }
 
 fn collect_addresses(value: &Value, found: &mut Vec<String>) {

@@ -24,17 +24,21 @@ pub struct Entry {
 
 /// Lists by name, entries by address in lower case.
 #[derive(Debug, Default)]
-pub struct Lists(BTreeMap<String, BTreeMap<String, Entry>>);
+pub struct Lists {
+    lists: BTreeMap<String, BTreeMap<String, Entry>>,
+    /// Contacts that the provider knows, on a list or not.
+    contacts: BTreeSet<String>,
+}
 
 impl Lists {
     /// An entry.
     pub fn get(&self, list: &str, address: &str) -> Option<&Entry> {
-        self.0.get(list)?.get(&address.to_ascii_lowercase())
+        self.lists.get(list)?.get(&address.to_ascii_lowercase())
     }
 
     /// Makes an entry, or adds tags to it; what it was made for first stays.
     pub fn put(&mut self, list: &str, address: &str, origin: Origin, reason: &str, tags: &[String]) {
-        let entries = self.0.entry(list.to_owned()).or_default();
+        let entries = self.lists.entry(list.to_owned()).or_default();
         let entry = entries.entry(address.to_ascii_lowercase());
         let entry = entry.or_insert_with(|| Entry { origin, reason: reason.to_owned(), tags: BTreeSet::new() });
         entry.tags.extend(tags.iter().cloned());
@@ -43,7 +47,7 @@ impl Lists {
     /// Removes an entry, or one tag of it and the entry with its last one. Whether there was one.
     pub fn remove(&mut self, list: &str, address: &str, tag: Option<&str>) -> bool {
         let address = address.to_ascii_lowercase();
-        let Some(entries) = self.0.get_mut(list) else { return false };
+        let Some(entries) = self.lists.get_mut(list) else { return false };
         match (tag, entries.get_mut(&address)) {
             (_, None) => false,
             (None, Some(_)) => entries.remove(&address).is_some(),
@@ -57,13 +61,30 @@ impl Lists {
         }
     }
 
+    /// Makes an entry anew: what it was made for before is forgotten.
+    pub fn replace(&mut self, list: &str, address: &str, reason: &str) {
+        self.remove(list, address, None);
+        self.put(list, address, Origin::Api, reason, &[]);
+    }
+
+    /// The provider knows this contact from now on.
+    pub fn meet(&mut self, address: &str) {
+        self.contacts.insert(address.to_ascii_lowercase());
+    }
+
+    /// Whether the provider knows this contact.
+    pub fn knows(&self, address: &str) -> bool {
+        let address = address.to_ascii_lowercase();
+        self.contacts.contains(&address) || self.lists.values().any(|entries| entries.contains_key(&address))
+    }
+
     /// The addresses on a list, sorted.
     pub fn addresses(&self, list: &str) -> Vec<String> {
-        self.0.get(list).map(|entries| entries.keys().cloned().collect()).unwrap_or_default()
+        self.lists.get(list).map(|entries| entries.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// How many different addresses stand on any list.
     pub fn distinct(&self) -> usize {
-        self.0.values().flat_map(BTreeMap::keys).collect::<BTreeSet<_>>().len()
+        self.lists.values().flat_map(BTreeMap::keys).collect::<BTreeSet<_>>().len()
     }
 }

@@ -3,15 +3,25 @@
 //! [`FakeApi`] is the provider itself without a socket: a request in, an answer out, faults and rate limit included.
 //! [`Fake`] puts it behind a real HTTP server.
 
+mod brevo;
 mod call;
+mod drip;
 mod lists;
+mod mailersend;
 mod mailgun;
+mod mailjet;
+mod mailtrap;
 mod mandrill;
 mod postmark;
 mod resend;
+mod scaleway;
 mod sendgrid;
 mod server;
+mod ses;
+mod sigv4;
 mod sparkpost;
+mod twilio;
+mod unisender_go;
 
 pub use call::{Answer, Call};
 pub use lists::{Entry, Lists, Origin};
@@ -65,6 +75,71 @@ pub enum FakeProvider {
     Mandrill {
         /// `key` in the body.
         api_key: String,
+    },
+    /// Amazon SES: the access key, and the region it is called in.
+    Ses {
+        /// Access key id.
+        key_id: String,
+        /// Secret access key.
+        secret: String,
+        /// Region.
+        region: String,
+    },
+    /// Brevo: the API key.
+    Brevo {
+        /// `api-key`.
+        api_key: String,
+    },
+    /// Mailjet: the API key and its secret.
+    Mailjet {
+        /// API key.
+        key_id: String,
+        /// Secret key.
+        secret: String,
+    },
+    /// MailerSend: the token, and the domain there is.
+    MailerSend {
+        /// Bearer token.
+        token: String,
+        /// The domain's id.
+        domain_id: String,
+    },
+    /// Mailtrap: the token, and the domains there are.
+    Mailtrap {
+        /// Bearer token.
+        token: String,
+        /// Names of domains and their numbers.
+        domains: Vec<(String, u64)>,
+    },
+    /// Unisender Go: the API key.
+    UnisenderGo {
+        /// `X-API-KEY`.
+        api_key: String,
+    },
+    /// Drip: the token, and the account.
+    Drip {
+        /// User of basic authentication.
+        token: String,
+        /// Account id.
+        account: String,
+    },
+    /// Scaleway: the secret key, the region and the domain there are.
+    Scaleway {
+        /// `X-Auth-Token`.
+        secret: String,
+        /// Region.
+        region: String,
+        /// The domain's id.
+        domain_id: String,
+    },
+    /// Twilio: the API key, and the senders there are.
+    Twilio {
+        /// SID of the API key.
+        key_id: String,
+        /// Its secret.
+        secret: String,
+        /// Messaging services and numbers.
+        senders: Vec<String>,
     },
 }
 
@@ -206,6 +281,23 @@ impl FakeApi {
             FakeProvider::Resend { api_key } => resend::answer(&mut state.lists, api_key, call),
             FakeProvider::SparkPost { api_key } => sparkpost::answer(&mut state.lists, api_key, call),
             FakeProvider::Mandrill { api_key } => mandrill::answer(&mut state.lists, api_key, call),
+            FakeProvider::Ses { key_id, secret, region } => {
+                ses::answer(&mut state.lists, [key_id, secret, region], self.unix(), call)
+            }
+            FakeProvider::Brevo { api_key } => brevo::answer(&mut state.lists, api_key, call),
+            FakeProvider::Mailjet { key_id, secret } => mailjet::answer(&mut state.lists, key_id, secret, call),
+            FakeProvider::MailerSend { token, domain_id } => {
+                mailersend::answer(&mut state.lists, token, domain_id, call)
+            }
+            FakeProvider::Mailtrap { token, domains } => mailtrap::answer(&mut state.lists, token, domains, call),
+            FakeProvider::UnisenderGo { api_key } => unisender_go::answer(&mut state.lists, api_key, call),
+            FakeProvider::Drip { token, account } => drip::answer(&mut state.lists, token, account, call),
+            FakeProvider::Scaleway { secret, region, domain_id } => {
+                scaleway::answer(&mut state.lists, [secret, region, domain_id], call)
+            }
+            FakeProvider::Twilio { key_id, secret, senders } => {
+                twilio::answer(&mut state.lists, [key_id, secret], senders, call)
+            }
         }
     }
 
@@ -226,7 +318,10 @@ impl FakeApi {
 
     /// Whether a list holds an address. Lists: SendGrid `global`, `group/ID`, `bounces`, `blocks`, `spam_reports`,
     /// `invalid_emails`; Mailgun `DOMAIN/bounces`, `DOMAIN/complaints`, `DOMAIN/unsubscribes`; Postmark the stream; Resend
-    /// `suppressions`; SparkPost `transactional`, `non_transactional`; Mandrill `rejects`.
+    /// `suppressions`; SparkPost `transactional`, `non_transactional`; Mandrill `rejects`; SES `suppressed`; Brevo
+    /// `contacts`, `blocked_contacts`; Mailjet `exclusion`; MailerSend `hard-bounces`, `spam-complaints`, `unsubscribes`;
+    /// Mailtrap `DOMAIN/STREAM`; Unisender Go the cause; Drip `unsubscribed`, `undeliverable`; Scaleway `blocklist`; Twilio
+    /// the sender.
     pub fn holds(&self, list: &str, address: &str) -> bool {
         self.state().lists.get(list, address).is_some()
     }
@@ -275,10 +370,7 @@ impl FakeApi {
                 (format!("{place}/{mailgun}"), tags)
             }
             // They keep one list, or stand for several of which the caller names one.
-            FakeProvider::Postmark { .. }
-            | FakeProvider::Resend { .. }
-            | FakeProvider::SparkPost { .. }
-            | FakeProvider::Mandrill { .. } => (place.to_owned(), Vec::new()),
+            _ => (place.to_owned(), Vec::new()),
         };
         self.state().lists.put(&list, address, Origin::Provider, reason, &tags);
     }

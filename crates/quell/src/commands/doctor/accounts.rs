@@ -6,7 +6,7 @@ use crate::{
     config::{AccountConfig, Config},
 };
 use domain::Timestamp;
-use providers::suppression_api::{Action, ApiAnswer, Edit};
+use providers::suppression_api::{Action, ApiAnswer, ApiRequest, Edit};
 use service::http_client::{HttpClient, HttpClientOptions};
 use std::time::Duration;
 use syncer::{Account, ApiError, HttpApi, ProviderApi as _};
@@ -31,7 +31,10 @@ pub(super) async fn check(config: &Config, is_offline: bool, findings: &mut Find
             findings.ok(name, format!("{}, not called (--offline)", account.provider));
             continue;
         }
-        let answer = read(account, &ready).await;
+        let Some(answer) = read(account, &ready).await else {
+            findings.ok(name, format!("{}, not called: its lists cannot be read", account.provider));
+            continue;
+        };
         if let Ok(answer) = &answer {
             clock(answer, findings);
         }
@@ -40,18 +43,23 @@ pub(super) async fn check(config: &Config, is_offline: bool, findings: &mut Find
     }
 }
 
-/// Asks whether a list of the account holds nobody's address.
-async fn read(account: &AccountConfig, ready: &Account) -> Result<ApiAnswer, ApiError> {
+/// Asks whether a list of the account holds nobody's address. `None` where the provider cannot be asked.
+async fn read(account: &AccountConfig, ready: &Account) -> Option<Result<ApiAnswer, ApiError>> {
+    let place = ready.lists.every_place(&ready.settings).into_iter().next()?;
+    let edit = Edit { action: Action::Add, list: place.list, tags: place.tag.into_iter().collect() };
+    let request = ready.lists.read_back(&ready.settings, &edit, NOBODY)?;
+    let now = moment::now().unwrap_or(Timestamp::EPOCH);
+    Some(send(account, &ready.lists.sign(&ready.settings, request, now)).await)
+}
+
+async fn send(account: &AccountConfig, request: &ApiRequest) -> Result<ApiAnswer, ApiError> {
     let options = HttpClientOptions {
         timeout: Duration::from_millis(account.timeout_ms),
         allow_private: account.allow_private,
         ..HttpClientOptions::default()
     };
     let client = HttpClient::new(&options).map_err(|error| ApiError::Unusable(error.to_string()))?;
-    let places = ready.lists.every_place(&ready.settings);
-    let place = places.into_iter().next().ok_or_else(|| ApiError::Unusable("the account has no list".to_owned()))?;
-    let edit = Edit { action: Action::Add, list: place.list, tags: place.tag.into_iter().collect() };
-    HttpApi::new(client).send(&ready.lists.read_back(&ready.settings, &edit, NOBODY)).await
+    HttpApi::new(client).send(request).await
 }
 
 fn judge(provider: &str, answer: &Result<ApiAnswer, ApiError>) -> (Health, String) {

@@ -122,7 +122,10 @@ fn show(out: &mut String, findings: &Findings) -> std::fmt::Result {
 fn configuration(file: Option<&Path>, findings: &mut Findings) -> Option<Config> {
     let name = file.map_or_else(|| "defaults and environment".to_owned(), |file| file.display().to_string());
     match service::config::load::<Config>(file) {
-        Ok(config) => {
+        Ok(mut config) => {
+            if let Err(error) = config.declare(file) {
+                findings.fail("adapters", format!("{error:#}"));
+            }
             match config.check() {
                 Ok(()) => findings.ok("configuration", name),
                 Err(error) => findings.fail("configuration", format!("{error:#}: `quell up` will not start with it")),
@@ -190,15 +193,15 @@ fn sources(config: &Config, findings: &mut Findings) {
     }
     for source in &config.sources {
         let check = format!("source {}/{}", source.provider, source.name);
-        let (health, detail) = judge(source);
+        let (health, detail) = judge(config, source);
         findings.add(check, health, detail);
     }
 }
 
-fn judge(source: &SourceConfig) -> (Health, String) {
-    let Some(provider) = providers::by_name(&source.provider) else {
-        let known: Vec<&str> = providers::PROVIDERS.iter().map(|provider| provider.name()).collect();
-        return (Health::Fail, format!("the provider is not known: use one of {}", known.join(", ")));
+fn judge(config: &Config, source: &SourceConfig) -> (Health, String) {
+    let provider = match config.provider(&source.provider) {
+        Ok(provider) => provider,
+        Err(known) => return (Health::Fail, format!("the provider is not known: {known}")),
     };
     if let Err(error) = provider.check_source(&source.spec()) {
         return (Health::Fail, error.to_string());
@@ -223,12 +226,6 @@ fn judge(source: &SourceConfig) -> (Health, String) {
             format!(
                 "a secret of fewer than {SECRET_CHARS_MIN} letters looks like a placeholder: compare it with the provider's page"
             ),
-        );
-    }
-    if source.provider == "twilio" && source.public_url.is_none() && !source.secrets.is_empty() {
-        return (
-            Health::Warn,
-            "Twilio signs the URL that it calls: set public_url, unless no proxy changes what arrives".to_owned(),
         );
     }
     let count = source.secrets.len() + source.basic_auth.len() + source.bearer.len() + source.headers.len();
@@ -265,7 +262,7 @@ mod tests {
         );
         let found: Vec<Health> = findings(&text, sources).into_iter().map(|(_, health)| health).collect();
         use Health::*;
-        assert_eq!(found, [Ok, Warn, Fail, Warn, Fail, Warn]);
+        assert_eq!(found, [Ok, Warn, Fail, Warn, Fail, Fail]);
         assert_eq!(findings("", sources), [("sources".to_owned(), Warn)]);
     }
 

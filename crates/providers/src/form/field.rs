@@ -1,23 +1,22 @@
-//! The elements of the JSON array in a form's field, as they stand in the form: still percent-encoded, so that they are
-//! parts of the body like any other provider's elements.
+//! The elements of the JSON in a form's field, as they stand in the form: still percent-encoded, so that they are parts of
+//! the body like any other provider's elements.
 
-use crate::form::decode;
+use super::decode;
 use crate::{Element, Malformed, json};
 use std::ops::Range;
 
-/// The field that holds the array.
-pub(super) const FIELD: &[u8] = b"mandrill_events";
-
-/// Splits a form into elements. A body that is no form but an element of one, as a replayed dead letter is, is that element.
-pub(super) fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
+/// Splits the JSON in a form's field into elements. A body that is no form but an element of one, as a replayed dead letter
+/// is, is that element.
+pub(crate) fn elements<'a>(body: &'a [u8], name: &[u8]) -> Result<Vec<Element<'a>>, Malformed> {
     if body.trim_ascii().is_empty() {
         return Err(Malformed { reason: "empty_body".to_owned() });
     }
     let raw = if is_element(body) {
         body
     } else {
-        field(body)
-            .ok_or_else(|| Malformed { reason: "missing_events: the form has no `mandrill_events`".to_owned() })?
+        field(body, name).ok_or_else(|| Malformed {
+            reason: format!("missing_events: the form has no `{}`", String::from_utf8_lossy(name)),
+        })?
     };
     let decoded = decode(raw);
     // Elements lie in the decoded text in order and apart from each other.
@@ -42,10 +41,10 @@ fn is_element(body: &[u8]) -> bool {
 }
 
 /// The last value of the field, encoded.
-fn field(body: &[u8]) -> Option<&[u8]> {
+fn field<'a>(body: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     body.split(|byte| *byte == b'&').rev().find_map(|pair| {
         let at = pair.iter().position(|byte| *byte == b'=')?;
-        (decode(&pair[..at]).as_ref() == FIELD).then(|| &pair[at + 1..])
+        (decode(&pair[..at]).as_ref() == name).then(|| &pair[at + 1..])
     })
 }
 

@@ -5,6 +5,7 @@ use crate::{
     keys::{Keys, unix},
     wire::{Answer, Line, PATIENCE, Raw, exchange},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
@@ -264,8 +265,8 @@ impl Bed {
         let peak = self.status_kib("VmHWM:") / 1_024;
         assert!(peak <= MEMORY_MIB_MAX, "{peak} MiB at most resident");
         let metrics = self.metrics();
-        let told = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill is there");
-        assert!(told.success() && self.ends_well(), "it did not end as it was told:\n{}", self.log());
+        let told = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        assert!(told.is_ok() && self.ends_well(), "it did not end as it was told:\n{}", self.log());
         for (place, text) in [("log", self.log()), ("metrics", metrics)] {
             for secret in Keys::never_told() {
                 assert!(!text.contains(secret), "{secret} stands in the {place}:\n{text}");

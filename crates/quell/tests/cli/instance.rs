@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use service::http_client::{HttpAnswer, HttpCall, HttpClient, HttpClientOptions};
 use std::{
@@ -122,8 +123,8 @@ impl Instance {
     /// Ends it as a supervisor does, and waits until it has.
     pub(crate) fn stop(&mut self) {
         let mut child = self.child.take().expect("it runs");
-        let told = Command::new("kill").arg(child.id().to_string()).status().expect("kill is there");
-        assert!(told.success() && child.wait().expect("it ends").success(), "{}", read(&self.path("log")));
+        let told = kill_process(Pid::from_child(&child), Signal::TERM);
+        assert!(told.is_ok() && child.wait().expect("it ends").success(), "{}", read(&self.path("log")));
     }
 
     /// A path in its folder.

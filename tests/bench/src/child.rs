@@ -56,10 +56,12 @@ pub(crate) enum Role {
     MinimalGateway {
         /// `host:port` of the broker
         brokers: String,
-        /// Where bodies go
+        /// Where they go
         topic: String,
         /// `compression.type` of the producer
         compression: String,
+        /// `bodies` alone, or `raw-webhooks` as the gateway writes them
+        written: String,
     },
     /// Send statements to a CQL store as fast as it takes them; prints a JSON document
     #[command(hide = true)]
@@ -78,8 +80,8 @@ impl Role {
             Self::FillLog { directory, events } => fill::log(&directory, events),
             Self::RunPipeline { directory, events, workers } => pipeline::child(&directory, events, workers),
             Self::FillStore { directory, suppressions } => fill::store(&directory, suppressions),
-            Self::MinimalGateway { brokers, topic, compression } => {
-                kafka::minimal::serve(&brokers, &topic, &compression)
+            Self::MinimalGateway { brokers, topic, compression, written } => {
+                kafka::minimal::serve(&brokers, &topic, &compression, written == "bodies")
             }
             Self::BareStore { plan } => kafka::ceiling::child(&plan),
         }

@@ -1,5 +1,5 @@
 //! What a signed webhook costs `quell serve --role gateway` until it lies in Kafka, beside a minimal program that writes the
-//! same bodies to a topic of the same broker. Every run has a fresh process.
+//! same bytes to a topic of the same broker. Every run has a fresh process.
 
 use super::{
     role::{Role, Served},
@@ -32,20 +32,23 @@ const TOPIC_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
-    /// With the producer's settings of the gateway.
+    /// With the producer's settings of the gateway, and the bytes that it writes.
     Minimal,
     Gateway,
+    /// The webhooks' bodies alone.
+    MinimalBodies,
     /// Without compression, which the broker then stores and the replicas copy.
     MinimalUncompressed,
 }
 
-const TARGETS: [Target; 3] = [Target::Minimal, Target::Gateway, Target::MinimalUncompressed];
+const TARGETS: [Target; 4] = [Target::Minimal, Target::Gateway, Target::MinimalBodies, Target::MinimalUncompressed];
 
 impl Target {
     const fn name(self) -> &'static str {
         match self {
             Self::Minimal => "minimal",
             Self::Gateway => "gateway",
+            Self::MinimalBodies => "minimal_bodies",
             Self::MinimalUncompressed => "minimal_uncompressed",
         }
     }
@@ -59,7 +62,7 @@ pub(super) fn measure(options: &Options) -> anyhow::Result<Value> {
     for form in FORMS {
         say(&format!("  {} at {CONNECTIONS} connections", form.name));
         let requests = cluster.keys.requests(form)?;
-        let mut runs: [Vec<Run>; 3] = [Vec::new(), Vec::new(), Vec::new()];
+        let mut runs: [Vec<Run>; 4] = Default::default();
         for _ in 0..options.rounds {
             for (target, runs) in TARGETS.into_iter().zip(&mut runs) {
                 let run = one(options, &cluster, target, &requests)?;
@@ -89,8 +92,8 @@ fn ratio(minimal: &[Run], gateway: &[Run]) -> f64 {
     cpu(gateway) / cpu(minimal)
 }
 
-fn show(form: Form, requests: &[Vec<u8>], runs: &[Vec<Run>; 3]) -> Value {
-    let [minimal, gateway, uncompressed] = runs;
+fn show(form: Form, requests: &[Vec<u8>], runs: &[Vec<Run>; 4]) -> Value {
+    let [minimal, gateway, bodies, uncompressed] = runs;
     let mut case = json!({
         "form": form.name,
         "events_per_webhook": form.events,
@@ -98,6 +101,7 @@ fn show(form: Form, requests: &[Vec<u8>], runs: &[Vec<Run>; 3]) -> Value {
         "different_requests": requests.len(),
         "connections": CONNECTIONS,
         "gateway_cpu_to_minimal": round(ratio(minimal, gateway)),
+        "gateway_cpu_to_minimal_bodies": round(ratio(bodies, gateway)),
         "gateway_cpu_to_minimal_uncompressed": round(ratio(uncompressed, gateway)),
         "median": {},
         "runs": {},
@@ -126,10 +130,11 @@ fn one(options: &Options, cluster: &Cluster, target: Target, requests: &Arc<Vec<
             served.stop()?;
             return Ok(Run { outcome, peak_mb, normalized: None, spooled });
         }
-        Target::Minimal => "lz4",
+        Target::Minimal | Target::MinimalBodies => "lz4",
         Target::MinimalUncompressed => "none",
     };
-    let arguments = ["minimal-gateway", cluster.broker.bootstrap(), TOPIC, compression];
+    let written = if target == Target::MinimalBodies { "bodies" } else { "raw-webhooks" };
+    let arguments = ["minimal-gateway", cluster.broker.bootstrap(), TOPIC, compression, written];
     let mut process = Process::ours(&arguments, &cluster.keys.environment())?;
     let address = process.first_line()?.parse()?;
     let outcome = load::run(address, process.id(), requests, CONNECTIONS, measured)?;

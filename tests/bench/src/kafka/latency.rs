@@ -18,7 +18,7 @@ use crate::{
 use anyhow::bail;
 use serde_json::{Map, Value, json};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -108,12 +108,23 @@ fn worked_through(fleet: &Fleet, events: u64) -> anyhow::Result<()> {
 
 fn show(outcome: &Outcome, came: &[Came]) -> anyhow::Result<Value> {
     let due: HashMap<&str, Instant> = outcome.sent.iter().map(|sent| (sent.receipt.as_str(), sent.due)).collect();
+    let first = due.values().min().copied();
     let mut ms: Vec<f64> = Vec::new();
+    let mut by_second: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for delta in came {
-        if let Some(due) = due.get(delta.receipt.as_str()) {
-            ms.push(delta.at.saturating_duration_since(*due).as_secs_f64() * 1_000.0);
+        if let (Some(due), Some(first)) = (due.get(delta.receipt.as_str()), first) {
+            let took = delta.at.saturating_duration_since(*due).as_secs_f64() * 1_000.0;
+            ms.push(took);
+            by_second.entry(due.saturating_duration_since(first).as_secs()).or_default().push(took);
         }
     }
+    let by_second: Vec<Value> = by_second
+        .into_iter()
+        .map(|(second, mut ms)| {
+            ms.sort_by(f64::total_cmp);
+            json!([second, quantile(&ms, 0.5).round(), quantile(&ms, 1.0).round()])
+        })
+        .collect();
     anyhow::ensure!(!ms.is_empty(), "no delta came for any of {} webhooks", outcome.webhooks());
     ms.sort_by(f64::total_cmp);
     let mut answered: Vec<f64> =
@@ -135,6 +146,7 @@ fn show(outcome: &Outcome, came: &[Came]) -> anyhow::Result<Value> {
         "p90_ms": round(quantile(&ms, 0.9)),
         "p99_ms": round(p99),
         "max_ms": round(quantile(&ms, 1.0)),
+        "second_p50_max_ms": by_second,
         "answered_p50_ms": round(quantile(&answered, 0.5)),
         "answered_p99_ms": round(quantile(&answered, 0.99)),
         "sender_late_at_most_ms": round(outcome.late.as_secs_f64() * 1e3),

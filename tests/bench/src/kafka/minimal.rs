@@ -1,5 +1,6 @@
 //! The least that takes a webhook into Kafka: hyper, the proof of the body, an idempotent producer, an answer after the
-//! delivery report. It writes the body as it came, and does nothing else of what the gateway does.
+//! delivery report. It writes the bytes that the gateway writes, or the body alone, and does nothing else of what the
+//! gateway does: no source is looked up, nothing is bounded or checked, nothing counted.
 
 use crate::{
     requests::{GENERIC, GENERIC_SECRET},
@@ -16,11 +17,24 @@ use hyper_util::rt::TokioIo;
 use rdkafka::{
     ClientConfig,
     client::DefaultClientContext,
+    message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
     util::AsyncRuntime,
 };
 use ring::hmac;
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use schemas::{headers as names, wire::RawWebhookRef};
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+/// Headers of a webhook that the gateway keeps, in their order.
+const KEPT: [&str; 5] = ["content-type", "user-agent", "webhook-id", "webhook-signature", "webhook-timestamp"];
 
 /// Tokio, as the producer wants it.
 #[derive(Debug)]
@@ -42,10 +56,13 @@ struct Minimal {
     key: hmac::Key,
     producer: FutureProducer<DefaultClientContext, Tokio>,
     topic: String,
+    /// The body alone, where the gateway writes a raw webhook.
+    bare: bool,
+    n_taken: AtomicU64,
 }
 
 /// Serves. Ends when it is killed.
-pub(crate) fn serve(brokers: &str, topic: &str, compression: &str) -> anyhow::Result<()> {
+pub(crate) fn serve(brokers: &str, topic: &str, compression: &str, bare: bool) -> anyhow::Result<()> {
     let secret = std::env::var(GENERIC).unwrap_or_else(|_| GENERIC_SECRET.to_owned());
     let key = STANDARD.decode(secret.trim_start_matches("whsec_")).context("the secret is not base64")?;
     runtime()?.block_on(async {
@@ -59,7 +76,7 @@ pub(crate) fn serve(brokers: &str, topic: &str, compression: &str) -> anyhow::Re
             .set("compression.type", compression)
             .create()?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
-        let minimal = Arc::new(Minimal { key, producer, topic: topic.to_owned() });
+        let minimal = Arc::new(Minimal { key, producer, topic: topic.to_owned(), bare, n_taken: AtomicU64::new(0) });
         let listener = tokio::net::TcpListener::bind(any_port()).await?;
         tell(listener.local_addr()?)?;
         loop {
@@ -94,15 +111,43 @@ impl Minimal {
         if !proves(&self.key, headers, body) {
             return StatusCode::UNAUTHORIZED;
         }
-        let record: FutureRecord<'_, (), [u8]> = FutureRecord::to(&self.topic).payload(body);
-        match self.producer.send_result(record) {
-            Ok(report) => match report.await {
+        let sent = if self.bare {
+            self.producer.send_result(FutureRecord::<(), [u8]>::to(&self.topic).payload(body)).ok()
+        } else {
+            let receipt = format!("{:026}", self.n_taken.fetch_add(1, Ordering::Relaxed));
+            let raw = raw_webhook(&receipt, headers, body);
+            let headers = OwnedHeaders::new().insert(Header { key: names::RECEIPT_ID, value: Some(&receipt) });
+            self.producer.send_result(FutureRecord::<(), [u8]>::to(&self.topic).payload(&raw).headers(headers)).ok()
+        };
+        match sent {
+            Some(report) => match report.await {
                 Ok(Ok(_)) => StatusCode::ACCEPTED,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             },
-            Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+            None => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
+}
+
+/// What the gateway would write of it.
+fn raw_webhook(receipt_id: &str, headers: &HeaderMap, body: &[u8]) -> Bytes {
+    let kept: Vec<(&str, &str)> =
+        KEPT.iter().filter_map(|name| Some((*name, headers.get(*name)?.to_str().ok()?))).collect();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    RawWebhookRef {
+        receipt_id,
+        provider: "generic",
+        source: "default",
+        tenant: "default",
+        received_at: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
+        method: "POST",
+        url: "/webhooks/email/events",
+        headers: &kept,
+        body,
+        verified: "standard_webhooks",
+        shadow: false,
+    }
+    .encode()
 }
 
 /// Standard Webhooks: HMAC-SHA256 over id, time and body.
@@ -135,5 +180,14 @@ mod tests {
         assert!(proves(&key, &headers, b"[]"));
         assert!(!proves(&key, &headers, b"[ ]"));
         assert!(!proves(&key, &HeaderMap::new(), b"[]"));
+    }
+
+    #[test]
+    fn writes_what_the_gateway_writes() {
+        let mut headers = HeaderMap::new();
+        headers.insert("webhook-id", "msg_1".parse().unwrap());
+        headers.insert("host", "bench".parse().unwrap());
+        let raw: schemas::wire::RawWebhook = schemas::decode(&raw_webhook("r", &headers, b"[]")).unwrap();
+        assert_eq!((raw.receipt_id.as_str(), raw.body.as_slice(), raw.headers.len()), ("r", b"[]".as_slice(), 1));
     }
 }

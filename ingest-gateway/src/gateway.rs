@@ -16,6 +16,7 @@ use crate::{
     sources::{Configured, Sources},
     spool::{SpoolingError, Way},
     tokens::{Bound, TokenKey, TokenStore},
+    trace::WebhookTrace,
 };
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use domain::Timestamp;
 use event_log::AppendError;
 use http::{Method, Request, header, request::Parts};
 use providers::{Authentication, Context, Overload, Wanted};
-use service::{Clock, Metrics, admin::Readiness, telemetry::TelemetryError};
+use service::{Clock, Metrics, admin::Readiness, telemetry::TelemetryError, traces::Traces};
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 /// Freshness where a source says nothing: Mailgun's, whose tokens are the ones that are bound.
@@ -51,6 +52,8 @@ pub struct GatewayDeps {
     pub readiness: Readiness,
     /// Where to count.
     pub metrics: Metrics,
+    /// Who makes traces.
+    pub traces: Traces,
     /// Bounds.
     pub limits: Limits,
 }
@@ -76,6 +79,7 @@ pub struct Gateway {
     outside: Outside,
     readiness: Readiness,
     limits: Limits,
+    traces: Traces,
     admission: Arc<Admission>,
     metrics: GatewayMetrics,
     receipts: Receipts,
@@ -84,12 +88,24 @@ pub struct Gateway {
 impl Gateway {
     /// Builds it and registers its metrics.
     pub fn new(deps: GatewayDeps) -> Result<Arc<Self>, GatewayError> {
-        let GatewayDeps { append, clock, sources, tokens, fetch, readiness, metrics, limits } = deps;
+        let GatewayDeps { append, clock, sources, tokens, fetch, readiness, metrics, traces, limits } = deps;
         let admission = Admission::new(&limits);
         let metrics = GatewayMetrics::register(&metrics, &admission)?;
         let outside = Outside::new(fetch, clock.clone(), metrics.outside_calls());
         let receipts = Receipts::new().ok_or(GatewayError::Randomness)?;
-        Ok(Arc::new(Self { append, clock, sources, tokens, outside, readiness, limits, admission, metrics, receipts }))
+        Ok(Arc::new(Self {
+            append,
+            clock,
+            sources,
+            tokens,
+            outside,
+            readiness,
+            limits,
+            traces,
+            admission,
+            metrics,
+            receipts,
+        }))
     }
 
     /// Answers requests for a server.
@@ -115,7 +131,7 @@ impl Gateway {
                 taken.into_response()
             }
             Err(refusal) => {
-                tracing::debug!(status = refusal.status().as_u16(), cause = refusal.cause(), "refused a webhook");
+                tell(configured, &refusal);
                 tally.finish(refusal.status(), refusal.cause());
                 // Who waits for `100 Continue` has sent nothing yet, and reading on would ask for it.
                 if refusal != Refusal::Slow && !parts.headers.contains_key(header::EXPECT) {
@@ -162,7 +178,7 @@ impl Gateway {
         let (scheme, shadow) = if failed.is_some() { ("none", true) } else { (proof.scheme, false) };
         let provider = configured.provider;
         let verified = Verified { provider, source, inner_id: &inner_id, received_at, url, scheme, shadow };
-        self.append(configured, &verified, parts, body).await
+        self.append(configured, &verified, parts, body, tally).await
     }
 
     /// The verdict on a request's proofs, once what it needs from outside is there. What may be right and cannot be judged
@@ -270,15 +286,24 @@ impl Gateway {
         verified: &Verified<'_>,
         parts: &Parts,
         body: Bytes,
+        tally: &Tally<'_>,
     ) -> Result<Taken, Refusal> {
-        let record = record::record(verified, parts, &body);
+        let trace = WebhookTrace::begin(&self.traces, verified, &parts.headers, tally.elapsed());
+        let record = record::record(verified, parts, &body, trace.traceparent());
         drop(body);
-        let kept = self.append.append(record).await.map_err(|error| self.unkept(configured, error))?;
-        Ok(Taken::Accepted(configured.provider.accepted(), kept.receipt(verified.inner_id)))
+        let appended = self.append.append(record).await;
+        let taken = appended
+            .map(|kept| kept.receipt(verified.inner_id))
+            .map_err(|error| self.unkept(verified, configured, error));
+        trace.end(&self.traces, taken.as_ref().map_err(Refusal::cause));
+        let receipt = taken?;
+        let (provider, source) = (verified.source.provider, verified.source.name.as_str());
+        tracing::debug!(provider, source, receipt_id = %receipt, "took a webhook");
+        Ok(Taken::Accepted(configured.provider.accepted(), receipt))
     }
 
     /// The refusal of a webhook that is durable nowhere.
-    fn unkept(&self, configured: &Configured, error: SpoolingError) -> Refusal {
+    fn unkept(&self, verified: &Verified<'_>, configured: &Configured, error: SpoolingError) -> Refusal {
         let cause = match &error {
             SpoolingError::Log(AppendError::TooLarge { .. }) => return Refusal::RecordTooLarge,
             SpoolingError::Log(AppendError::Busy) => return self.overload(configured, "log_busy"),
@@ -286,13 +311,26 @@ impl Gateway {
             SpoolingError::Full => "spool_full",
             SpoolingError::Failed(_) => "spool_failed",
         };
-        tracing::warn!(%error, "a webhook cannot be taken");
+        let (provider, source, inner_id) = (verified.source.provider, verified.source.name.as_str(), verified.inner_id);
+        tracing::warn!(provider, source, inner_id, %error, "a webhook cannot be taken");
         self.readiness.fail_for(LOG_CHECK, LOG_CHECK_FAILS_FOR);
         self.overload(configured, cause)
     }
 
     fn overload(&self, configured: &Configured, cause: &'static str) -> Refusal {
         Refusal::Overload { answer: configured.provider.overload(), cause, retry_after_s: self.limits.retry_after_s }
+    }
+}
+
+/// One line of a refusal: at a source of ours it may be a secret that was rotated on one side; anywhere else it is noise.
+fn tell(configured: Option<&Arc<Configured>>, refusal: &Refusal) {
+    let (status, cause) = (refusal.status().as_u16(), refusal.cause());
+    match configured {
+        Some(configured) => {
+            let (provider, source) = (configured.source.provider, configured.source.name.as_str());
+            tracing::warn!(provider, source, status, cause, "refused a webhook");
+        }
+        None => tracing::debug!(status, cause, "refused a webhook of no source"),
     }
 }
 

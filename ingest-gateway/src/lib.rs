@@ -17,6 +17,7 @@ mod route;
 mod sources;
 pub mod spool;
 pub mod tokens;
+mod trace;
 
 pub use admission::Limits;
 pub use gateway::{Gateway, GatewayDeps, GatewayError, GatewayService};

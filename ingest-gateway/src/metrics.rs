@@ -1,12 +1,15 @@
 //! What the gateway counts. Labels are configured sources, statuses and causes: bounded sets.
 
 use crate::{admission::Admission, sources::Configured};
-use prometheus::{HistogramVec, IntCounterVec, PullingGauge};
+use prometheus::{HistogramVec, IntCounterVec};
 use service::{
     Metrics,
     telemetry::{LATENCY_SECONDS, TelemetryError},
 };
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 const UNKNOWN: &str = "unknown";
 
@@ -23,10 +26,7 @@ impl GatewayMetrics {
     pub(crate) fn register(metrics: &Metrics, admission: &Arc<Admission>) -> Result<Self, TelemetryError> {
         let gauge = |name: &str, help: &str, read: fn(&Admission) -> usize| {
             let admission = admission.clone();
-            let fail =
-                |error: prometheus::Error| TelemetryError::Metric { name: name.into(), detail: error.to_string() };
-            let gauge = PullingGauge::new(name, help, Box::new(move || read(&admission) as f64)).map_err(fail)?;
-            metrics.registry().register(Box::new(gauge)).map_err(fail)
+            metrics.pulled(name, help, move || read(&admission) as f64)
         };
         gauge("quell_gateway_in_flight_requests", "Webhooks at work.", Admission::requests)?;
         gauge("quell_gateway_in_flight_bytes", "Bytes of bodies held, as sent and decoded.", Admission::bytes)?;
@@ -90,6 +90,11 @@ impl Tally<'_> {
 
     pub(crate) fn shadow_failure(&self, reason: &str) {
         self.metrics.shadow_failures.with_label_values(&[self.provider, self.source, reason]).inc();
+    }
+
+    /// Since the request's head.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     pub(crate) fn finish(mut self, status: http::StatusCode, cause: &str) {

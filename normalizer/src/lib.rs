@@ -8,5 +8,7 @@
 //! - Stops only when the log does.
 
 mod stage;
+mod tally;
 
-pub use stage::{Nobody, Normalizer, NormalizerMetrics};
+pub use stage::Normalizer;
+pub use tally::{Nobody, NormalizerMetrics};

@@ -1,5 +1,6 @@
 //! The stage.
 
+use crate::tally::{NormalizerMetrics, Tally};
 use async_trait::async_trait;
 use domain::{CanonicalEvent, Tenant, Timestamp, classify::UserRules};
 use event_log::{Batch, Consumed, Fate, Header, Output, Outputs, Record, Stage, StageError, Verdict};
@@ -15,30 +16,10 @@ use schemas::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Counts of what the stage did, for its metrics.
-pub trait NormalizerMetrics: Send + Sync + std::fmt::Debug {
-    /// A canonical event was emitted.
-    fn event(&self, event: &CanonicalEvent);
-    /// An element concerned nobody.
-    fn ignored(&self, provider: &str, reason: &'static str);
-    /// An element, or a whole webhook, went to dead-letter.
-    fn dead(&self, provider: &str);
-}
-
-/// Counts nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct Nobody;
-
-impl NormalizerMetrics for Nobody {
-    fn event(&self, _event: &CanonicalEvent) {}
-    fn ignored(&self, _provider: &str, _reason: &'static str) {}
-    fn dead(&self, _provider: &str) {}
-}
-
-/// The stage. Stateless.
+/// The stage. Stateless, but for the counts of the batch that is open.
 #[derive(Debug)]
 pub struct Normalizer {
-    metrics: Arc<dyn NormalizerMetrics>,
+    tally: Tally,
     providers: Providers,
     rules: UserRules,
 }
@@ -46,7 +27,7 @@ pub struct Normalizer {
 impl Normalizer {
     /// A stage that knows the built-in providers.
     pub fn new(metrics: Arc<dyn NormalizerMetrics>) -> Self {
-        Self { metrics, providers: Providers::default(), rules: UserRules::default() }
+        Self { tally: Tally::new(metrics), providers: Providers::default(), rules: UserRules::default() }
     }
 
     /// The same with others too. What comes from a provider that is not among them goes to dead-letter, whole, and can be
@@ -62,7 +43,7 @@ impl Normalizer {
         Self { rules, ..self }
     }
 
-    fn webhook(&self, consumed: &Consumed) -> Result<Verdict, StageError> {
+    fn webhook(&mut self, consumed: &Consumed) -> Result<Verdict, StageError> {
         let raw = consumed.record.value.as_deref().map(decode::<RawWebhook>);
         let raw = match raw {
             Some(Ok(raw)) => raw,
@@ -86,10 +67,10 @@ impl Normalizer {
     }
 
     fn elements(
-        &self,
+        &mut self,
         consumed: &Consumed,
         raw: &RawWebhook,
-        provider: &dyn Provider,
+        provider: &'static dyn Provider,
         context: &Context<'_>,
     ) -> Result<Verdict, StageError> {
         let header_map = header_map(&raw.headers);
@@ -109,16 +90,16 @@ impl Normalizer {
                 match fate {
                     ElementFate::Event(mut event) => {
                         self.rules.apply(&mut event);
-                        self.metrics.event(&event);
+                        self.tally.event(provider.name(), &event);
                         emitted = true;
                         outputs.push(event_output(*event, &record_headers, consumed.record.timestamp_ms)?);
                     }
                     ElementFate::Ignored(reason) => {
-                        self.metrics.ignored(&raw.provider, reason);
+                        self.tally.ignored(provider.name(), reason);
                         ignored = Some(reason);
                     }
                     ElementFate::Dead(reason) => {
-                        self.metrics.dead(&raw.provider);
+                        self.tally.dead(provider.name(), &reason);
                         dead = Some("bad_element");
                         let index = i32::try_from(element.index).ok();
                         let mut letter = dead_letter(consumed, Some(raw), "bad_element", reason, index);
@@ -137,7 +118,7 @@ impl Normalizer {
     }
 
     fn whole_dead(
-        &self,
+        &mut self,
         consumed: &Consumed,
         raw: Option<&RawWebhook>,
         reason: &'static str,
@@ -145,7 +126,9 @@ impl Normalizer {
     ) -> Result<Verdict, StageError> {
         let known =
             |raw: &RawWebhook| self.providers.by_name(&raw.provider).map_or("unknown", |provider| provider.name());
-        self.metrics.dead(raw.map_or("unknown", known));
+        // What a parser says of a malformed body begins with a tag of its own.
+        let tag = if reason == "malformed" { detail.as_str() } else { reason };
+        self.tally.dead(raw.map_or("unknown", known), tag);
         let letter = dead_letter(consumed, raw, reason, detail, None);
         Ok(Verdict { fate: Fate::Dead(reason), outputs: vec![letter_output(consumed, &letter)?] })
     }
@@ -160,9 +143,15 @@ impl Stage for Normalizer {
     async fn process(&mut self, batch: &Batch) -> Result<Outputs, StageError> {
         let values = batch.records.iter().filter_map(|consumed| consumed.record.value.as_deref());
         schemas::ready(values).await.map_err(|error| StageError::Unavailable(error.to_string()))?;
+        self.tally.begin();
         let verdicts: Result<Vec<Verdict>, StageError> =
             batch.records.iter().map(|consumed| self.webhook(consumed)).collect();
         Ok(Outputs { verdicts: verdicts? })
+    }
+
+    async fn committed(&mut self, _batch: &Batch) -> Result<(), StageError> {
+        self.tally.committed();
+        Ok(())
     }
 }
 

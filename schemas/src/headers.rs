@@ -4,3 +4,9 @@
 pub const RECEIPT_ID: &str = "receipt-id";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
+/// Which subscriber a redelivery is for, and whose dead letter it was.
+pub const SUBSCRIBER: &str = "subscriber";
+/// How often a record was tried, once it is replayed.
+pub const ATTEMPT: &str = "attempt";
+/// The stage that posts to subscribers, as its dead letters name it: they go back by the topic of redeliveries.
+pub const NOTIFIER: &str = "notifier";

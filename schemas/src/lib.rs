@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod headers;
 pub mod ids;
+pub mod json;
 pub mod receipt;
 pub mod registry;
 pub mod topics;

@@ -25,11 +25,11 @@ pub struct Subject {
 
 /// Every subject, one for each record. `topic_prefix` stands before each topic's name, and is usually empty.
 ///
-/// A topic's record is at `<topic>-value` (TopicNameStrategy, what clients look for by themselves). The events topic has a
-/// second record, which no version of the first: it is at `<topic>-<full name>` (TopicRecordNameStrategy). Who reads needs
+/// A topic's record is at `<topic>-value` (TopicNameStrategy, what clients look for by themselves). The events topic has
+/// more records, which are no versions of the first: they are at `<topic>-<full name>` (TopicRecordNameStrategy). Who reads needs
 /// no subject, only the id.
 pub fn subjects(topic_prefix: &str) -> Vec<Subject> {
-    let [raw, event, policy, delta, state, outcome, dead] = wire::codecs();
+    let [raw, event, policy, delta, state, outcome, dead, statistics, incident] = wire::codecs();
     let value = |topic: &str, codec| Subject { name: format!("{topic_prefix}{topic}-value"), codec };
     let second = |topic: &str, codec: &'static Codec| Subject {
         name: format!("{topic_prefix}{topic}-{}", codec.full_name()),
@@ -43,6 +43,8 @@ pub fn subjects(topic_prefix: &str) -> Vec<Subject> {
         value(topics::STATE, state),
         value(topics::OUTCOMES, outcome),
         value(topics::DEAD_LETTER, dead),
+        value(topics::STATISTICS, statistics),
+        second(topics::EVENTS, incident),
     ]
 }
 

@@ -52,7 +52,9 @@ fn revision(codec: &Codec) -> u32 {
 fn released_schemas_stand() {
     let released = released();
     for codec in wire::codecs() {
-        let revisions = released.get(&codec.full_name()).unwrap();
+        // A record that no release has yet has no file there.
+        let none = BTreeMap::new();
+        let revisions = released.get(&codec.full_name()).unwrap_or(&none);
         let current = revision(codec);
         for older in 1..current {
             assert!(revisions.contains_key(&older), "{}: revision {older} is not in avro/released", codec.name);
@@ -75,7 +77,7 @@ fn released_schemas_stand() {
 fn every_schema_reads_the_released_ones() {
     let released = released();
     for codec in wire::codecs() {
-        for (revision, text) in &released[&codec.full_name()] {
+        for (revision, text) in released.get(&codec.full_name()).into_iter().flatten() {
             let older = Schema::parse_str(text).unwrap();
             if let Err(error) = SchemaCompatibility::can_read(&older, codec.schema()) {
                 panic!("{} cannot read revision {revision}: {error}", codec.name);
@@ -105,7 +107,7 @@ fn the_check_tells_what_breaks() {
 fn records_have_names_and_numbers_of_their_own() {
     let codecs = wire::codecs();
     let numbers: Vec<u8> = codecs.iter().map(|codec| codec.number).collect();
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7], "a number is never given anew");
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9], "a number is never given anew");
     let names: BTreeSet<String> = codecs.iter().map(|codec| codec.full_name()).collect();
     assert_eq!(names.len(), codecs.len());
     for codec in codecs {

@@ -57,6 +57,7 @@ fn delta() -> Delta {
         event_id: EventId::derive(&["x"]),
         provider: "sendgrid".into(),
         source: "default".into(),
+        incident: Some(EventId::derive(&["incident"])),
     };
     Delta {
         delta_id: EventId::derive(&["d"]),
@@ -67,6 +68,7 @@ fn delta() -> Delta {
         before: Some(standing.clone()),
         now: Some(standing),
         in_force: vec![(Scope::All, Reason::HardBounce)],
+        provisional: vec![Scope::All],
         trigger: Trigger {
             event_id: EventId::derive(&["x"]),
             kind: Kind::BouncedHard,
@@ -198,7 +200,7 @@ fn written_without<T: Wire>(value: &T, field: &str, id: u32) -> (String, Vec<u8>
 fn what_an_older_build_wrote_is_read_with_defaults() {
     fn check<T: Wire + std::fmt::Debug + PartialEq>(id: u32, field: &str, value: &T, expected: &T) {
         let ids = Ids::new();
-        let numbers: Vec<(u8, u32)> = (1..).zip(1..=7).collect();
+        let numbers: Vec<(u8, u32)> = (1..).zip(1..=9).collect();
         ids.adopt(&numbers).unwrap();
         let (schema, bytes) = written_without(value, field, id);
         assert!(ids.decode::<T>(&bytes).unwrap_err().is_unresolved());
@@ -214,6 +216,7 @@ fn what_an_older_build_wrote_is_read_with_defaults() {
     let delta = DeltaRecord::from(delta());
     check(105, "-", &delta, &delta);
     check(106, "now", &delta, &DeltaRecord { now: None, ..delta.clone() });
+    check(109, "provisional", &delta, &DeltaRecord { provisional: vec![], ..delta.clone() });
     let dead = DeadLetter {
         stage: "normalizer".into(),
         reason: "bad_element".into(),

@@ -35,6 +35,7 @@ fn write(n: usize) -> Result<Write, Box<dyn Error>> {
         provider: "sendgrid".to_owned(),
         source: "default".to_owned(),
         providers: vec!["sendgrid".to_owned()],
+        incident: None,
     };
     let key = RecipientKey { tenant: Tenant::default(), recipient: Recipient::email(&address)? };
     let in_force = InForce { position: n as u64, policy: 0, address, decision: Decision::new(vec![cause]) };
@@ -108,6 +109,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         open: true,
         reparse: None,
         spooled: None,
+        metrics: None,
         limits: LookupLimits::default(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await?;

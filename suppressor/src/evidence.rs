@@ -1,6 +1,6 @@
 //! What can change a decision, as rows: one an event, never a counter (R1).
 
-use domain::{Attribution, CanonicalEvent, EventId, Failure, FailureClass, Kind, Scope, Timestamp};
+use domain::{Attribution, CanonicalEvent, EventId, Failure, FailureClass, IncidentMark, Kind, Scope, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Metadata of inner events: how an operator's act, a job's finding or a scanner's notice travels in a canonical event.
@@ -17,6 +17,8 @@ pub mod inner {
     pub const SENT_AT: &str = "quell.sent_at";
     /// Version of the policy that a reconsidered event brings.
     pub const POLICY: &str = "quell.policy";
+    /// The mark of an incident that a reconsidered event brings, as JSON.
+    pub const INCIDENT: &str = "quell.incident";
 }
 
 /// The part of a failure that a decision or an explanation needs.
@@ -84,6 +86,9 @@ pub struct Evidence {
     pub actor: Option<String>,
     /// Why, by hand.
     pub note: Option<String>,
+    /// In which incidents it was told, as its position knows; of a reconsidered event, what it says of its recipient's.
+    #[serde(default)]
+    pub marks: Vec<IncidentMark>,
 }
 
 /// What identifies a row.
@@ -119,12 +124,23 @@ impl Evidence {
             new_policy: text(inner::POLICY).and_then(|version| version.parse().ok()),
             actor: text(inner::ACTOR),
             note: text(inner::NOTE),
+            marks: match event.kind {
+                Kind::Reconsidered => text(inner::INCIDENT).and_then(|mark| serde_json::from_str(&mark).ok()),
+                _ => None,
+            }
+            .into_iter()
+            .collect(),
         })
     }
 
     /// What identifies it.
     pub fn row_key(&self) -> RowKey {
         (self.occurred_at, self.event_id, self.rules)
+    }
+
+    /// Whether another row is of the same event, in whichever revision of the rules.
+    pub fn is_of(&self, other: &Self) -> bool {
+        self.occurred_at == other.occurred_at && self.event_id == other.event_id
     }
 
     /// The time that counts for deciding: a time later than the receipt is clamped by it.

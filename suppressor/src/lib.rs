@@ -8,6 +8,7 @@
 //! - Stops when the store is away (the batch is rewound) or disagrees with the log (the process ends).
 
 pub mod evidence;
+pub mod guard;
 pub mod jobs;
 pub mod lookup;
 pub mod policy;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use domain::{Attribution, Channel, EventId, FailureClass, Kind, Scope, Timestamp};
+use domain::{Attribution, Channel, EventId, FailureClass, Group, IncidentMark, Kind, Ruling, Scope, Timestamp};
 use proptest::prelude::*;
 use suppressor::{
     Evidence, Policy,
@@ -35,6 +35,7 @@ fn row(kind: Kind, seconds: i64) -> Evidence {
         new_policy: None,
         actor: None,
         note: None,
+        marks: Vec::new(),
     }
 }
 
@@ -102,6 +103,74 @@ fn every_row_of_the_default_policy() {
     email(&[until], &["all:manual:3"]);
     email(&[row(Kind::SuppressedManually, 0), row(Kind::ReleasedManually, 1)], &[]);
     email(&[row(Kind::Erased, 9), hard(0)], &[]);
+}
+
+fn mark(incident: &str, ruling: Ruling, from: i64, to: i64) -> IncidentMark {
+    let group = Group::Mailbox("one.example".into());
+    IncidentMark { incident: EventId::derive(&[incident]), group, ruling, from: at(from), to: at(to) }
+}
+
+/// A hard bounce that was told in an incident, as its position knew.
+fn held(seconds: i64) -> Evidence {
+    Evidence { marks: vec![mark("i", Ruling::Held, 0, DAY)], ..hard(seconds) }
+}
+
+/// What was found or ruled of an incident after its bounces came.
+fn marked(incident: &str, ruling: Ruling, seconds: i64) -> Evidence {
+    Evidence { marks: vec![mark(incident, ruling, 0, DAY)], ..row(Kind::Reconsidered, seconds) }
+}
+
+#[test]
+fn a_bounce_in_an_incident_is_provisional() {
+    let email = |rows: &[Evidence], expected: &[&str]| check(Channel::Email, rows, expected);
+    email(&[held(0)], &["all:hard_bounce:7"]);
+    let decision = decide([held(9)].iter(), Channel::Email, &Policy::built_in());
+    let cause = &decision.causes()[0];
+    assert_eq!((cause.rule.as_str(), cause.incident), ("bounce.provisional", Some(EventId::derive(&["i"]))));
+    assert!(cause.is_provisional() && cause.standing().incident.is_some());
+    // It ends by itself, and the next that comes after the incident is what it looks like.
+    let ended = |seconds| Evidence { received_at: at(seconds), ..row(Kind::Expired, seconds) };
+    email(&[held(0), ended(7 * DAY)], &[]);
+    email(&[held(0), ended(7 * DAY), hard(8 * DAY)], &["all:hard_bounce"]);
+    // A newer delivery releases it; an older or equal one does not.
+    email(&[held(5), row(Kind::Delivered, 6)], &[]);
+    email(&[held(5), row(Kind::Delivered, 5)], &["all:hard_bounce:7"]);
+    // Another bounce confirms it, unless that too is in the incident.
+    email(&[held(0), hard(2 * DAY)], &["all:hard_bounce"]);
+    email(&[held(0), held(2 * DAY)], &["all:hard_bounce:9"]);
+    email(&[held(0), soft(2 * DAY)], &["all:soft_bounce:9", "all:hard_bounce:7"]);
+    // Whoever was dead before still is.
+    email(&[hard(1), Evidence { occurred_at: at(2), ..held(2) }], &["all:hard_bounce"]);
+    email(&[held(0), row(Kind::ReleasedManually, 1)], &[]);
+    email(&[held(0), row(Kind::Complaint, 1)], &["all:hard_bounce:7", "non_critical:spam_complaint"]);
+    // A phone has no mailbox; marks are only made for email, and what is marked is held.
+    email(&[failed(Kind::BouncedHard, 0, Attribution::Sender, FailureClass::Policy)], &[]);
+}
+
+#[test]
+fn what_is_ruled_later_counts() {
+    let email = |rows: &[Evidence], expected: &[&str]| check(Channel::Email, rows, expected);
+    // Found after the bounce came.
+    email(&[hard(5), marked("i", Ruling::Held, 60)], &["all:hard_bounce:7"]);
+    email(&[hard(5), marked("i", Ruling::Held, 60), row(Kind::Delivered, 70)], &[]);
+    email(&[hard(2 * DAY), marked("i", Ruling::Held, 3 * DAY)], &["all:hard_bounce"]);
+    // Of another provider only its own.
+    let other = |mut row: Evidence| {
+        row.marks.iter_mut().for_each(|mark| mark.group = Group::Provider("postmark".into()));
+        row
+    };
+    email(&[hard(5), other(marked("i", Ruling::Held, 60))], &["all:hard_bounce"]);
+    // Operators rule, and the newest by position counts.
+    email(&[held(5), marked("i", Ruling::Undone, 60)], &[]);
+    email(&[held(5), marked("i", Ruling::Confirmed, 60)], &["all:hard_bounce"]);
+    email(&[held(5), marked("i", Ruling::Undone, 60), marked("i", Ruling::Confirmed, 61)], &["all:hard_bounce"]);
+    email(&[held(5), marked("i", Ruling::Confirmed, 60), marked("i", Ruling::Undone, 61)], &[]);
+    // What was undone leaves what came after the incident alone.
+    email(&[held(5), marked("i", Ruling::Undone, 60), hard(2 * DAY)], &["all:hard_bounce"]);
+    // Of two incidents, one that is undone outweighs; one that is confirmed leaves the other.
+    email(&[held(5), marked("j", Ruling::Held, 60), marked("j", Ruling::Undone, 61)], &[]);
+    email(&[held(5), marked("j", Ruling::Held, 60), marked("j", Ruling::Confirmed, 61)], &["all:hard_bounce:7"]);
+    email(&[held(5), marked("j", Ruling::Held, 60), marked("i", Ruling::Confirmed, 61)], &["all:hard_bounce:7"]);
 }
 
 #[test]
@@ -172,7 +241,9 @@ fn any_row() -> impl Strategy<Value = Evidence> {
         Just(8),
         Just(9),
         Just(10),
-        Just(11)
+        Just(11),
+        Just(12),
+        Just(13)
     ];
     (kinds, 0..60_i64, 0..40_i64, 0..1_000_u64, 0..3_u8).prop_map(|(kind, day, late, position, provider)| {
         let seconds = day * DAY / 2;
@@ -186,6 +257,11 @@ fn any_row() -> impl Strategy<Value = Evidence> {
             8 => row(Kind::Opened, seconds),
             9 => Evidence { limit: Some(at(seconds - 20 * DAY)), ..row(Kind::Unengaged, seconds) },
             10 => row(Kind::ReleasedManually, seconds),
+            12 => Evidence { marks: vec![mark("i", Ruling::Held, 0, 20 * DAY)], ..hard(seconds) },
+            13 => {
+                let ruling = Ruling::ALL[usize::from(provider)];
+                Evidence { marks: vec![mark("i", ruling, 0, 20 * DAY)], ..row(Kind::Reconsidered, seconds) }
+            }
             _ => failed(Kind::BouncedHard, seconds, Attribution::Sender, FailureClass::Policy),
         };
         row.received_at = at(seconds + late * DAY / 4);

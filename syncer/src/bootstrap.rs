@@ -202,7 +202,11 @@ impl Bootstrap {
                 Some(Err(error)) if error.is_unresolved() => return Err(error),
                 state => state.and_then(Result::ok),
             };
-            let Some(Ok((key, scope, _))) = state.map(|state| state.parts()) else { continue };
+            let Some(Ok((key, scope, standing))) = state.map(|state| state.parts()) else { continue };
+            // Told once it is confirmed.
+            if standing.incident.is_some() {
+                continue;
+            }
             if !concerns(account, &key, &scope) || self.releases.is_over(&key, &scope, consumed.position.offset) {
                 continue;
             }

@@ -6,6 +6,7 @@
 
 use crate::{
     Account, ApiError, Metrics, ProviderApi,
+    calls::LaneCalls,
     pace::Pace,
     status::{Halt, LaneStatus},
 };
@@ -59,6 +60,8 @@ pub(crate) struct Caller {
     /// The last batch ended without an answer: the next call is a probe, tried once.
     is_down: bool,
     blocked: Option<Blocked>,
+    /// The traces that its calls belong to.
+    pub(crate) calls: LaneCalls,
 }
 
 #[derive(Debug)]
@@ -78,7 +81,8 @@ impl Caller {
     ) -> Self {
         let pace = Pace::new(account.spacing, |action| account.rate(action));
         metrics.blocked.with_label_values(&[account.name.as_str()]).set(0);
-        Self { account, api, clock, metrics, status, pace, is_down: false, blocked: None }
+        let calls = LaneCalls::none(&account);
+        Self { account, api, clock, metrics, status, pace, is_down: false, blocked: None, calls }
     }
 
     /// Makes an edit for the items of one call, and tells `sink` of each as soon as it is settled, with the calls it took.
@@ -126,6 +130,7 @@ impl Caller {
                 return Ok(Ended::Items(Vec::new()));
             }
             let addresses: Vec<&str> = items.iter().map(|item| item.address).collect();
+            self.calls.are_for(items);
             let sent = self.chain(edit, &addresses, attempts).await?;
             let answered = match &sent {
                 Ok(answer) => lists.interpret(edit, &addresses, answer, self.now()),
@@ -234,11 +239,13 @@ impl Caller {
             () = self.pace.turn(action) => {}
         }
         let begun = Instant::now();
-        let request = self.account.lists.sign(&self.account.settings, request, self.now());
+        let mut request = self.account.lists.sign(&self.account.settings, request, self.now());
+        let call = self.calls.begin(&self.account, action, &mut request);
         let sent = match tokio::time::timeout(self.account.timeout, self.api.send(&request)).await {
             Ok(sent) => sent,
             Err(_) => Err(ApiError::Unclear("no answer in time".to_owned())),
         };
+        LaneCalls::end(call, &sent);
         let name = self.account.name.as_str();
         self.metrics.call_seconds.with_label_values(&[name]).observe(begun.elapsed().as_secs_f64());
         if let Ok(answer) = &sent

@@ -4,17 +4,19 @@ use crate::{
     Account, Metrics, ProviderApi,
     bootstrap::{Bootstrap, ReadError, Slice},
     caller::{Caller, Item},
+    calls::LaneCalls,
     outcome::{self, Ending, Settled},
-    plan::{Plan, Step, plan},
+    plan::{Plan, Step, Target, plan},
     removed::Removed,
     status::{Halt, LaneStatus},
+    waiting::Waiting,
 };
 use async_trait::async_trait;
 use domain::{Change, Delta, EventId, RecipientKey};
 use event_log::{Batch, Browse, Consumed, Limits, Outputs, Stage, StageError, Verdict, session::Assigned};
 use providers::suppression_api::{Action, Edit, ItemResult};
 use schemas::{DecodeError, decode, wire::DeltaRecord};
-use service::Clock;
+use service::{Clock, traces::Traces};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
@@ -39,6 +41,14 @@ struct Done {
     edits: HashMap<Edit, Settled>,
 }
 
+/// What became of a delta, as labels, and after how long where the provider took it.
+#[derive(Debug)]
+struct Count {
+    action: &'static str,
+    result: &'static str,
+    delay_ms: Option<i64>,
+}
+
 /// One account's lane.
 #[derive(Debug)]
 pub struct Lane {
@@ -47,6 +57,9 @@ pub struct Lane {
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     status: LaneStatus,
+    waiting: Waiting,
+    /// What became of the deltas of the batch that is open; counted once it is committed.
+    counts: Vec<Count>,
     /// Calls that need not be made again when a batch is rewound. At most one batch's worth: dropped at commit, and at
     /// assignment (R8), because another owner may have called meanwhile. A rewind alone changes no owner.
     done: HashMap<RecipientKey, Done>,
@@ -70,7 +83,15 @@ impl Lane {
         let (account, status) = (Arc::new(account), LaneStatus::new());
         let caller = Caller::new(Arc::clone(&account), api, Arc::clone(&clock), metrics.clone(), status.clone());
         let (done, removed, bootstrap, starts) = (HashMap::new(), Removed::default(), None, BTreeMap::new());
-        Self { account, caller, clock, metrics, status, done, removed, browse, bootstrap, starts }
+        let (waiting, counts) = (metrics.waiting(&account.name), Vec::new());
+        Self { account, caller, clock, metrics, status, waiting, counts, done, removed, browse, bootstrap, starts }
+    }
+
+    /// The same with its calls traced; their traces are told to the provider only where that is wanted.
+    #[must_use]
+    pub fn traced(mut self, traces: Traces, tells_provider: bool) -> Self {
+        self.caller.calls = LaneCalls::new(traces, &self.account, tells_provider);
+        self
     }
 
     /// The account.
@@ -81,6 +102,11 @@ impl Lane {
     /// A handle on how it fares.
     pub fn status(&self) -> LaneStatus {
         self.status.clone()
+    }
+
+    /// A handle on what waits in it, for who watches its runner.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting.clone()
     }
 
     /// Makes every call of a plan that was not made yet, for as long as a batch may take: `false` where that is over. Then
@@ -115,9 +141,18 @@ impl Lane {
                     return Ok(false);
                 }
                 self.execute_chunk(plan, edit, chunk).await?;
+                self.waiting.settled(self.n_settled(plan));
             }
         }
         Ok(true)
+    }
+
+    /// Recipients of the plan with nothing left to tell.
+    fn n_settled(&self, plan: &Plan) -> usize {
+        let is_settled = |target: &&Target| {
+            self.done.get(&target.key).is_some_and(|done| target.edits.iter().all(|edit| done.edits.contains_key(edit)))
+        };
+        plan.targets.iter().filter(is_settled).count()
     }
 
     /// Tells the next slice of what is in force. `true` once all is told.
@@ -140,7 +175,7 @@ impl Lane {
                 .filter_map(|item| plan.targets.get(item.target))
                 .for_each(|target| self.removed.insert(&target.key));
         }
-        let done = &mut self.done;
+        let (done, clock) = (&mut self.done, Arc::clone(&self.clock));
         let mut sink = |item: &Item<'_>, result: ItemResult, attempts: u32| {
             let Some(target) = plan.targets.get(item.target) else { return };
             let refused = match result {
@@ -148,7 +183,7 @@ impl Lane {
                 ItemResult::Refused(detail) => Some(detail),
             };
             if let Some(done) = done.get_mut(&target.key) {
-                done.edits.insert(edit.clone(), Settled { refused, attempts });
+                done.edits.insert(edit.clone(), Settled { refused, attempts, at_ms: clock.now_millis() });
             }
         };
         let settled = self.caller.settle(edit, chunk, &mut sink).await;
@@ -160,7 +195,7 @@ impl Lane {
     }
 
     fn verdict(
-        &self,
+        &mut self,
         plan: &Plan,
         step: &Step,
         consumed: &Consumed,
@@ -180,11 +215,37 @@ impl Lane {
         };
         match delta {
             Ok(delta) => {
-                let labels = [self.account.name.as_str(), outcome::action(delta.change), ending.result];
-                self.metrics.outcomes.with_label_values(&labels).inc();
+                let taken = ending.settled_ms.filter(|_| ending.result == "done");
+                self.counts.push(Count {
+                    action: outcome::action(delta.change),
+                    result: ending.result,
+                    delay_ms: taken.map(|at_ms| at_ms.saturating_sub(delta.decided_at.as_millis())),
+                });
                 outcome::output(&self.account, consumed, delta, ending, self.clock.now_micros())
             }
             Err(reason) => outcome::dead_letter(&self.account, consumed, reason),
+        }
+    }
+
+    fn note_read(&self, batch: &Batch, plan: &Plan, deltas: &[Result<Delta, String>]) {
+        let mut open = plan.steps.iter().zip(deltas);
+        self.waiting.read(batch.records.iter().map(|consumed| {
+            let step = if self.is_covered(consumed) { None } else { open.next() };
+            let delta =
+                step.and_then(|(step, delta)| delta.as_ref().ok().filter(|_| matches!(step, Step::Work { .. })));
+            (consumed, delta)
+        }));
+    }
+
+    /// Counts what became of the batch that is committed.
+    fn count(&mut self) {
+        let account = self.account.name.as_str();
+        let delays = self.metrics.delta_delay.with_label_values(&[account]);
+        for Count { action, result, delay_ms } in self.counts.drain(..) {
+            self.metrics.outcomes.with_label_values(&[account, action, result]).inc();
+            if let Some(delay_ms) = delay_ms {
+                delays.observe(delay_ms.max(0) as f64 / 1_000.0);
+            }
         }
     }
 
@@ -225,12 +286,19 @@ impl Stage for Lane {
         schemas::ready(open.iter().filter_map(|consumed| consumed.record.value.as_deref())).await.map_err(away)?;
         let deltas: Vec<Result<Delta, String>> =
             open.iter().map(|consumed| read_delta(consumed)).collect::<Result<_, _>>().map_err(away)?;
+        self.caller.calls.batch(open.iter().zip(&deltas));
         // A former owner of the partition may have made the removals of this batch before it was gone.
         let released: HashSet<&RecipientKey> = released(&deltas).collect();
         let plan = plan(&self.account, &deltas, &|key| self.removed.contains(key) || released.contains(key));
-        if !self.execute(&plan).await.map_err(|halt| unavailable(&halt))? {
+        self.note_read(batch, &plan, &deltas);
+        let executed = self.execute(&plan).await;
+        if !matches!(executed, Ok(true)) {
+            self.waiting.failed();
+        }
+        if !executed.map_err(|halt| unavailable(&halt))? {
             return Err(unavailable(&"its calls take long; going on after a look at the group"));
         }
+        self.counts.clear();
         let mut open = plan.steps.iter().zip(&deltas);
         let mut verdicts = Vec::with_capacity(batch.records.len());
         for consumed in &batch.records {
@@ -247,8 +315,10 @@ impl Stage for Lane {
         Ok(Outputs { verdicts })
     }
 
-    async fn committed(&mut self, _batch: &Batch) -> Result<(), StageError> {
+    async fn committed(&mut self, batch: &Batch) -> Result<(), StageError> {
         self.done.clear();
+        self.waiting.committed(batch);
+        self.count();
         Ok(())
     }
 
@@ -257,6 +327,7 @@ impl Stage for Lane {
         self.done.clear();
         self.bootstrap = self.bootstrap.take().filter(|known| known.partition() != assigned.partition);
         self.starts.remove(&assigned.partition);
+        self.waiting.revoked(&[assigned.partition]);
         Ok(assigned.committed.map(|committed| committed.offset().saturating_sub(REMOVALS_BACK)))
     }
 

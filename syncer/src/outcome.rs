@@ -14,6 +14,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(crate) struct Settled {
     pub(crate) refused: Option<String>,
     pub(crate) attempts: u32,
+    /// When, in milliseconds since the epoch.
+    pub(crate) at_ms: i64,
 }
 
 /// How a delta ended, in words.
@@ -23,11 +25,13 @@ pub(crate) struct Ending {
     pub(crate) list: Option<String>,
     pub(crate) detail: Option<String>,
     pub(crate) attempts: u32,
+    /// When the last edit was settled, in milliseconds since the epoch.
+    pub(crate) settled_ms: Option<i64>,
 }
 
 impl Ending {
     pub(crate) fn skipped(detail: &str) -> Self {
-        Self { result: "skipped", list: None, detail: Some(detail.to_owned()), attempts: 0 }
+        Self { result: "skipped", list: None, detail: Some(detail.to_owned()), attempts: 0, settled_ms: None }
     }
 
     /// Of a delta that stands on edits of a target; `settled` finds what became of each, and is `None` in a dry run.
@@ -42,12 +46,14 @@ impl Ending {
         lists.dedup();
         let list = Some(lists.join(","));
         let Some(settled) = settled else {
-            return Self { result: "skipped", list, detail: Some("dry_run".to_owned()), attempts: 0 };
+            let detail = Some("dry_run".to_owned());
+            return Self { result: "skipped", list, detail, attempts: 0, settled_ms: None };
         };
-        let mut ending = Self { result: "done", list, detail: None, attempts: 0 };
+        let mut ending = Self { result: "done", list, detail: None, attempts: 0, settled_ms: None };
         for edit in edits {
             let Some(one) = settled(target, *edit) else { continue };
             ending.attempts += one.attempts;
+            ending.settled_ms = ending.settled_ms.max(Some(one.at_ms));
             if let Some(detail) = one.refused {
                 ending.result = "refused";
                 ending.detail.get_or_insert(detail);

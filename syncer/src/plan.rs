@@ -96,8 +96,11 @@ fn plan_recipient(account: &Account, key: &RecipientKey, deltas: &[(usize, &Delt
             *best = (*index, delta);
         }
     }
-    let in_force: BTreeSet<Scope> =
-        newest.in_force.iter().map(|(scope, _)| scope.clone()).filter(|scope| account.is_told(scope)).collect();
+    // What is provisional is in force here for a few days, and is told only once it is confirmed; a release of it is told
+    // like any other, as the provider may have put the recipient on its own list.
+    let provisional = &newest.provisional;
+    let told = newest.in_force.iter().map(|(scope, _)| scope).filter(|scope| !provisional.contains(scope));
+    let in_force: BTreeSet<Scope> = told.filter(|scope| account.is_told(scope)).cloned().collect();
     let held = by_scope
         .iter()
         .filter(|(scope, (_, delta))| {
@@ -108,21 +111,27 @@ fn plan_recipient(account: &Account, key: &RecipientKey, deltas: &[(usize, &Delt
         })
         .map(|(scope, _)| (*scope).clone())
         .collect();
-    let released: BTreeSet<Scope> =
-        by_scope.keys().filter(|scope| !in_force.contains(**scope)).map(|scope| (*scope).clone()).collect();
+    let released: BTreeSet<Scope> = by_scope
+        .keys()
+        .filter(|scope| !in_force.contains(**scope) && !provisional.contains(scope))
+        .map(|scope| (*scope).clone())
+        .collect();
     let by_hand = released
         .iter()
         .any(|scope| by_scope.get(scope).is_some_and(|(_, delta)| delta.trigger.kind == Kind::ReleasedManually));
     let desired = Desired { in_force, held, released, by_hand };
+    let is_told = !by_scope.keys().all(|scope| provisional.contains(scope));
     let target = Target {
         key: key.clone(),
         delta_id: newest.delta_id,
-        edits: edits(account.lists, &account.settings, &desired),
+        edits: if is_told { edits(account.lists, &account.settings, &desired) } else { Vec::new() },
     };
     let place = plan.targets.len();
     for (index, delta) in deltas {
         plan.steps[*index] = if by_scope.get(&delta.scope).is_some_and(|(latest, _)| latest != index) {
             Step::Skipped("superseded")
+        } else if provisional.contains(&delta.scope) {
+            Step::Skipped("provisional")
         } else {
             step(account, &desired, &delta.scope, &target, place)
         };

@@ -103,6 +103,24 @@ fn the_newest_state_of_a_recipient_counts() {
 }
 
 #[test]
+fn what_is_provisional_is_told_once_it_is_confirmed() {
+    let bounce = |position| suppressed("a@x.org", &ALL, ("drip", Kind::BouncedHard), position);
+    let held = |position| Delta { provisional: vec![ALL], ..bounce(position) };
+    check("mailgun", vec![held(1)], &["skip provisional"]);
+    check("mailgun", vec![held(1), bounce(2)], &["skip superseded", "+bounces"]);
+    // Found after it was told: it stays there until it is released.
+    check("mailgun", vec![bounce(1), held(2)], &["skip superseded", "skip provisional"]);
+    // The provider may have put it on its own list.
+    let off = released("a@x.org", &ALL, Kind::Delivered, 2);
+    check("sendgrid", vec![held(1), off], &["skip superseded", "-blocks -bounces -global -invalid_emails"]);
+    // What holds beside it is told.
+    let both = [(ALL, Reason::HardBounce), (MARKETING, Reason::Unsubscribe)];
+    let left = delta("a@x.org", &MARKETING, &both, ("drip", Kind::Unsubscribed), 2);
+    let left = Delta { provisional: vec![ALL], ..left };
+    check("mailgun", vec![held(1), left], &["skip provisional", "+unsubscribes*"]);
+}
+
+#[test]
 fn scopes_of_one_recipient_are_settled_together() {
     let marketing = suppressed("a@x.org", &MARKETING, ("drip", Kind::Unsubscribed), 1);
     let both = [(ALL, Reason::HardBounce), (MARKETING, Reason::Unsubscribe)];

@@ -6,6 +6,7 @@
 pub mod classify;
 pub mod event;
 pub mod identity;
+pub mod incident;
 mod phone;
 pub mod recipient;
 pub mod scope;
@@ -16,6 +17,7 @@ pub mod words;
 
 pub use event::{Attribution, CanonicalEvent, Failure, FailureClass, Kind, MessageState};
 pub use identity::EventId;
+pub use incident::{Group, IncidentMark, Ruling};
 pub use recipient::{AddressError, Channel, Recipient, RecipientKey};
 pub use scope::{MessageClass, Scope};
 pub use suppression::{Cause, Change, Decision, Delta, Reason, Standing, Trigger};

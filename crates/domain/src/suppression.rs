@@ -46,6 +46,9 @@ pub struct Cause {
     pub source: String,
     /// Every provider whose evidence supports it, sorted.
     pub providers: Vec<String>,
+    /// The incident under which it is provisional; `None` where it is not.
+    #[serde(default)]
+    pub incident: Option<EventId>,
 }
 
 impl Cause {
@@ -59,7 +62,13 @@ impl Cause {
             event_id: self.event_id,
             provider: self.provider.clone(),
             source: self.source.clone(),
+            incident: self.incident,
         }
+    }
+
+    /// Whether it rests on bounces of an incident alone: it holds here for a while, and is not told to providers.
+    pub const fn is_provisional(&self) -> bool {
+        self.incident.is_some()
     }
 
     /// Sort key among causes of one scope: for good before for a while, the later end first, then weight, then age.
@@ -118,6 +127,9 @@ pub struct Standing {
     pub provider: String,
     /// From which of its sources.
     pub source: String,
+    /// The incident under which it is provisional; `None` where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<EventId>,
 }
 
 /// The event whose arrival brought a delta about.
@@ -154,6 +166,8 @@ pub struct Delta {
     pub now: Option<Standing>,
     /// What is in force for the recipient over all scopes once this position is applied.
     pub in_force: Vec<(Scope, Reason)>,
+    /// Those of these scopes in which it is provisional, and so not told to providers.
+    pub provisional: Vec<Scope>,
     /// The event that brought it about.
     pub trigger: Trigger,
     /// Receipt time of that event: when this became known.

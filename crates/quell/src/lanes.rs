@@ -2,6 +2,7 @@
 
 use crate::{
     engine::{Engine, Member},
+    metrics::LaneObserver,
     process::{Process, Running},
     stages::spawn,
 };
@@ -15,19 +16,20 @@ use syncer::{Account, HttpApi, Lane, LaneStatus};
 
 /// Starts a lane for each account.
 pub(crate) fn start<E: Engine>(process: &Process, engine: &E) -> anyhow::Result<Vec<Running>> {
-    let counts = syncer::Metrics::new(process.metrics.registry())?;
+    let counts = syncer::Metrics::new(&process.metrics)?;
     let mut running = Vec::new();
     for account in &process.config.accounts {
         let options = HttpClientOptions { allow_private: account.allow_private, ..HttpClientOptions::default() };
         let api = Arc::new(HttpApi::new(HttpClient::new(&options)?));
         let browse = Arc::new(engine.log().clone());
-        let lane = Lane::new(Account::new(account.to_lane())?, api, browse, process.clock.clone(), counts.clone());
+        let lane = Lane::new(Account::new(account.to_lane())?, api, browse, process.clock.clone(), counts.clone())
+            .traced(process.traces.clone(), account.traceparent);
         tokio::spawn(stop_with(lane.status(), process.shutdown.clone()));
         let group = lane.account().group();
         // What is no longer kept is made up for from `state`.
         let member = Member { from_oldest: true, ..Member::only(&group, topics::DELTAS) };
         let session = engine.session(&member)?;
-        let observer = process.runners.of(&group);
+        let observer = LaneObserver { runner: process.runners.of(&group), waiting: lane.waiting() };
         running.push(spawn(process, &group, session, lane, syncer::lane::LIMITS, observer)?);
     }
     Ok(running)

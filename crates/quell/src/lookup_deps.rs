@@ -6,7 +6,10 @@ use providers::{Fate, Providers, Request, Source, SourceSpec, webhook::Context};
 use schemas::wire::RawWebhook;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use suppressor::lookup::{self, ApiToken, LookupDeps, LookupLimits, SpooledReceipts};
+use suppressor::{
+    lookup::{self, ApiToken, LookupDeps, LookupLimits, SpooledReceipts},
+    store::timed::Timed,
+};
 
 pub(crate) fn make<E: Engine>(process: &Process, engine: &E, spooled: Option<Arc<dyn SpooledReceipts>>) -> LookupDeps {
     let (config, clock, log) = (&process.config, process.clock.clone(), Arc::new(engine.log().clone()));
@@ -20,7 +23,7 @@ pub(crate) fn make<E: Engine>(process: &Process, engine: &E, spooled: Option<Arc
         tenant: token.tenant.clone(),
     });
     LookupDeps {
-        store: Arc::new(engine.store().clone()),
+        store: Arc::new(Timed::new(engine.store().clone(), process.store_calls.clone())),
         append: log.clone(),
         browse: log,
         clock: Arc::new(move || Timestamp::from_micros(clock.now_micros()).unwrap_or(Timestamp::EPOCH)),
@@ -29,6 +32,7 @@ pub(crate) fn make<E: Engine>(process: &Process, engine: &E, spooled: Option<Arc
         open: config.lookup.open,
         reparse: Some(Arc::new(Reparse(config.adapters.providers))),
         spooled,
+        metrics: Some(process.lookup_calls.clone()),
         limits: LookupLimits::default(),
     }
 }

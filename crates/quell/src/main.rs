@@ -1,14 +1,17 @@
 //! The one binary: `quell up`, and the operator's commands.
 
+mod alarms;
 mod commands;
 mod config;
 mod engine;
 mod fixtures;
+mod follow;
 mod inspect;
 mod kafka_tokens;
 mod lanes;
 mod lookup_deps;
 mod metrics;
+mod notify;
 mod policy;
 mod process;
 mod registry;
@@ -20,8 +23,9 @@ mod upkeep;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use commands::{
-    Check, ConfigCommand, DeadLettersCommand, Doctor, Export, Filter, Import, Message, Output, PolicyCommand, Receipt,
-    Release, StoreCommand, Suppress, TopicsCommand, UnengagedCommand, UnsubscribeLink, Verdict, Why,
+    Check, ConfigCommand, DeadLettersCommand, Doctor, Export, Filter, Import, IncidentsCommand, Message, Output,
+    PolicyCommand, Receipt, Release, StoreCommand, Suppress, TopicsCommand, UnengagedCommand, UnsubscribeLink, Verdict,
+    Why,
 };
 use std::{
     io::Write as _,
@@ -118,6 +122,11 @@ enum Command {
         #[command(subcommand)]
         command: UnengagedCommand,
     },
+    /// List incidents of mailbox domains and providers, confirm or undo one
+    Incidents {
+        #[command(subcommand)]
+        command: IncidentsCommand,
+    },
     /// Make a link for unsubscribing by one click, with its header fields
     UnsubscribeLink(UnsubscribeLink),
     /// Show, check or apply the suppression policy
@@ -180,6 +189,7 @@ fn run(cli: Cli) -> anyhow::Result<Verdict> {
         Command::Export(export) => commands::run(export.run(config, output)),
         Command::DeadLetters { command } => commands::run(command.run(output)),
         Command::Unengaged { command } => commands::run(command.run(output)),
+        Command::Incidents { command } => commands::run(command.run(output)),
         Command::UnsubscribeLink(link) => link.run(config, output),
         Command::Policy { command } => commands::run(command.run(output)),
         Command::Topics { command } => commands::run(command.run(config, output)),
@@ -191,7 +201,8 @@ fn run(cli: Cli) -> anyhow::Result<Verdict> {
 /// Runs what goes on until it is told to end.
 fn long(file: Option<&Path>, run: impl AsyncFnOnce(config::Config) -> anyhow::Result<()>) -> anyhow::Result<Verdict> {
     let config = config::Config::load(file)?;
-    service::telemetry::init_logs(config.logs.format, &config.logs.filter)?;
+    let logs = &config.logs;
+    let _logs = service::logs::init_logs(logs.format, &logs.filter, logs.lines_per_minute)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(run(config))?;
     Ok(Verdict::Yes)
@@ -231,7 +242,7 @@ mod tests {
 
     #[test]
     fn arguments_are_read_and_refused() {
-        let good: [&[&str]; 12] = [
+        let good: [&[&str]; 13] = [
             &[
                 "check",
                 "a@example.com",
@@ -249,6 +260,7 @@ mod tests {
             &["dead-letters", "replay", "--all", "--reason", "x"],
             &["dead-letters", "replay", "0.1", "0.2"],
             &["unengaged", "run", "--wait", "--timeout", "5"],
+            &["incidents", "undo", "5f", "--note", "n", "--by", "jane"],
             &["policy", "apply", "p.toml", "--by", "jane"],
             &["export", "--tenant", "acme"],
             &["topics", "check", "--file", "t.toml", "--partitions", "4", "-o", "json"],

@@ -1,12 +1,17 @@
 //! What every process has, whichever parts run in it: its configuration, clock and metrics, its end, and the admin port.
 
-use crate::{config::Config, metrics::RunnerMetrics};
+use crate::{
+    alarms::{self, Alarms},
+    config::Config,
+    metrics::{self, LookupCalls, RunnerMetrics, StoreCalls},
+};
 use anyhow::Context as _;
 use event_log::Fatal;
 use service::{
     Clock, Metrics, Shutdown, SystemClock,
     admin::{self, Admin, Liveness, Readiness},
     serve::{Drained, Server, ServerLimits, ServerMetrics},
+    traces::Traces,
 };
 use std::sync::Arc;
 use suppressor::lookup::CurrentPolicy;
@@ -26,10 +31,14 @@ pub(crate) struct Process {
     pub(crate) metrics: Metrics,
     pub(crate) served: ServerMetrics,
     pub(crate) runners: RunnerMetrics,
+    pub(crate) store_calls: Arc<StoreCalls>,
+    pub(crate) lookup_calls: Arc<LookupCalls>,
     pub(crate) readiness: Readiness,
     pub(crate) liveness: Liveness,
     pub(crate) shutdown: Shutdown,
     pub(crate) policy: Arc<CurrentPolicy>,
+    pub(crate) alarms: Alarms,
+    pub(crate) traces: Traces,
 }
 
 /// The admin port, which answers until everything else has ended.
@@ -43,19 +52,25 @@ impl Process {
     /// Ready once all of `checks` hold. SIGTERM and SIGINT ask for its end.
     pub(crate) fn begin(config: Config, checks: &[&'static str]) -> anyhow::Result<Self> {
         let metrics = Metrics::new()?;
+        metrics::show_build(&metrics)?;
         let readiness = Readiness::requiring(checks);
         let shutdown = Shutdown::new();
         shutdown.on_signals(readiness.clone())?;
+        let traces = Traces::start(config.traces.settings(&config.instance().unwrap_or_default())?, &metrics)?;
         Ok(Self {
             config: Arc::new(config),
             clock: Arc::new(SystemClock),
             runners: RunnerMetrics::new(&metrics)?,
+            store_calls: Arc::new(StoreCalls::new(&metrics)?),
+            lookup_calls: Arc::new(LookupCalls::new(&metrics)?),
             served: ServerMetrics::register(&metrics)?,
             metrics,
             readiness,
             liveness: Liveness::default(),
             shutdown,
             policy: Arc::new(CurrentPolicy::new()),
+            alarms: Alarms::default(),
+            traces,
         })
     }
 
@@ -67,7 +82,8 @@ impl Process {
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             liveness: self.liveness.clone(),
-        });
+        })
+        .merge(alarms::router(self.alarms.clone()));
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.counted(self.served.clone()).run(router, stop.clone()));
         Ok(AdminPort { task, stop, address })

@@ -3,11 +3,12 @@
 mod late_store;
 
 use crate::{
+    alarms,
     config::Config,
     engine::{Cluster, Engine as _},
     kafka_tokens, lanes, lookup_deps,
     metrics::StageMetrics,
-    policy,
+    notify, policy,
     process::{Process, Running, STAGES_CHECK},
     registry, stages,
     upkeep::{self, Duty},
@@ -30,10 +31,12 @@ pub(crate) enum Role {
     Gateway,
     /// Turns raw webhooks into canonical events
     Normalizer,
-    /// Decides, and keeps state
+    /// Decides, and keeps state; guards against incidents
     Suppressor,
     /// Tells providers
     Syncer,
+    /// Tells subscribers
+    Notifier,
     /// Answers lookups
     Lookup,
 }
@@ -48,12 +51,14 @@ const WAIT: Duration = Duration::from_secs(1);
 /// Runs until SIGTERM or SIGINT, or until a part fails for good.
 pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<()> {
     let has = |role| roles.contains(&role);
-    let has_stages = has(Role::Normalizer) || has(Role::Suppressor) || has(Role::Syncer);
+    let has_stages = has(Role::Normalizer) || has(Role::Suppressor) || has(Role::Syncer) || has(Role::Notifier);
     let checks = [(GATEWAY_CHECK, has(Role::Gateway)), (STAGES_CHECK, has_stages), (LOOKUP_CHECK, has(Role::Lookup))];
     let checks: Vec<&'static str> = checks.iter().filter(|(_, is_ours)| *is_ours).map(|(name, _)| *name).collect();
     config.check_cluster()?;
     let process = Process::begin(config, &checks)?;
+    process.traces.over("kafka");
     let admin = process.admin().await?;
+    let alarms = alarms::start(&process)?;
     tracing::info!(admin = %admin.address, instance = process.config.instance()?, ?roles, "starting");
 
     if let Some(registry) = &process.config.registry {
@@ -80,9 +85,10 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<()> {
     if ended.is_ok() {
         process.shutdown.requested().await;
     }
-    for server in servers {
-        server.await?;
+    for task in servers.into_iter().chain(alarms) {
+        task.await?;
     }
+    process.traces.close().await;
     admin.close().await?;
     ended
 }
@@ -99,23 +105,27 @@ async fn parts(process: &Process, log: KafkaLog, store: &LateStore, roles: &[Rol
     if !topics_are_there(process, &log).await {
         return Ok(None);
     }
-    let counts = Arc::new(StageMetrics::new(&process.metrics, process.config.adapters.providers)?);
+    let counts = Arc::new(StageMetrics::new(process)?);
     let Some(store) = store.wait().await? else { return Ok(None) };
     let engine = Cluster { log, store, instance: process.config.instance()? };
     let mut started = Started { stages: Vec::new(), tasks: Vec::new() };
-    let duty = Duty::default();
+    let (duty, guard) = (Duty::default(), counts.guard().clone());
     if has(Role::Suppressor) {
         if !claim_store(process, &engine).await? {
             return Ok(None);
         }
         policy::check(process, &engine).await?;
         started.stages.extend(stages::suppressors(process, &engine, &counts, &duty)?);
+        started.stages.push(stages::guard(process, &engine, &counts)?);
     }
     if has(Role::Normalizer) {
         started.stages.push(stages::normalizer(process, &engine, counts)?);
     }
     if has(Role::Syncer) {
         started.stages.extend(lanes::start(process, &engine)?);
+    }
+    if has(Role::Notifier) {
+        started.stages.extend(notify::start(process, &engine)?);
     }
     if has(Role::Lookup) {
         // Before the first answer: under a policy it does not know it could say "allowed".
@@ -131,7 +141,7 @@ async fn parts(process: &Process, log: KafkaLog, store: &LateStore, roles: &[Rol
         process.readiness.set(LOOKUP_CHECK, true);
     }
     if has(Role::Suppressor) || has(Role::Lookup) {
-        started.tasks.push(tokio::spawn(upkeep::run(process.clone(), engine, duty)));
+        started.tasks.push(tokio::spawn(upkeep::run(process.clone(), engine, duty, guard)));
     }
     if !started.stages.is_empty() {
         process.readiness.set(STAGES_CHECK, true);
@@ -230,6 +240,7 @@ async fn gateway(process: &Process, log: &KafkaLog, store: &LateStore) -> anyhow
         fetch: Arc::new(HttpFetch::default()),
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
+        traces: process.traces.clone(),
         limits: config.limits.clone(),
     })?;
     let server = Server::bind("gateway", config.listen, config.tls.as_ref(), config.server.clone()).await?;

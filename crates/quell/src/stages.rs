@@ -1,17 +1,18 @@
-//! The normalizer, the suppressor's workers and the syncer's lanes, each on threads of their own.
+//! The normalizer, the suppressor's workers, the guard and the syncer's lanes, each on threads of their own.
 
 use crate::{
     engine::{Engine, Member},
+    follow::Followed,
     metrics::StageMetrics,
     process::{Process, Running},
     upkeep::Duty,
 };
 use domain::classify::UserRules;
-use event_log::{Limits, Observer, RunnerOptions, Session, Stage, runner::spawn_runner};
+use event_log::{Append, Limits, Observer, RunnerOptions, Session, Stage, runner::spawn_runner};
 use normalizer::Normalizer;
 use schemas::topics;
 use std::{sync::Arc, time::Duration};
-use suppressor::Suppressor;
+use suppressor::{Suppressor, guard::Guard, store::timed::Timed};
 
 /// Bytes of raw webhooks in one batch of the normalizer: some thousands of events.
 const RAW_BYTES_MAX: usize = 512 * 1_024;
@@ -48,14 +49,27 @@ pub(crate) fn suppressors<E: Engine>(
     duty: &Duty,
 ) -> anyhow::Result<Vec<Running>> {
     let workers = process.config.engine.suppressor_workers;
+    let partitions = Append::partitions(engine.log(), topics::EVENTS)?;
+    tokio::spawn(counts.in_force().clone().keep(process.clone(), engine.store().clone(), partitions));
     let start = |worker| {
         let member = Member { worker, workers, ..Member::only(topics::SUPPRESSORS, topics::EVENTS) };
         let name = format!("suppressor-{worker}");
-        let stage = Suppressor::new(engine.store().clone(), counts.clone());
-        let observer = duty.observed_by(worker, process.runners.of(&name));
+        let store = Timed::new(engine.store().clone(), process.store_calls.clone());
+        let stage = Suppressor::new(store, counts.clone());
+        let observer = counts.in_force().observed_by(duty.observed_by(worker, process.runners.of(&name)));
         spawn(process, &name, engine.session(&member)?, stage, options(process, BYTES_MAX), observer)
     };
     (0..workers).map(start).collect()
+}
+
+/// The guard. Counts are few, so one worker a process is enough; more processes share the topic.
+pub(crate) fn guard<E: Engine>(process: &Process, engine: &E, counts: &StageMetrics) -> anyhow::Result<Running> {
+    let session = engine.session(&Member { from_oldest: true, ..Member::only(topics::GUARDS, topics::STATISTICS) })?;
+    let name = "guard";
+    let store = Timed::new(engine.store().clone(), process.store_calls.clone());
+    let partitions = Append::partitions(engine.log(), topics::EVENTS)?;
+    let stage = Guard::new(store, partitions, Arc::clone(counts.guard()) as _);
+    spawn(process, name, session, stage, options(process, BYTES_MAX), process.runners.of(name))
 }
 
 /// Runs a stage until the process ends, or it does for good.
@@ -67,6 +81,9 @@ pub(crate) fn spawn<S: Session + 'static, T: Stage + 'static>(
     options: impl Into<RunnerOptions>,
     observer: impl Observer + 'static,
 ) -> anyhow::Result<Running> {
+    // Workers of one stage are one stage to a trace; lanes are each their own.
+    let followed = if name.starts_with(stage.name()) { stage.name() } else { name };
+    let stage = Followed::new(stage, followed, process.traces.clone());
     let handle = spawn_runner(name, session, stage, options, process.shutdown.token(), Arc::new(observer))?;
     Ok((name.to_owned(), tokio::spawn(handle.ended())))
 }

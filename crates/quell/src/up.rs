@@ -1,11 +1,12 @@
 //! `quell up`: every part in one process, on the embedded log and store.
 
 use crate::{
+    alarms,
     config::Config,
     engine::{Embedded, Engine as _},
     lanes, lookup_deps,
     metrics::StageMetrics,
-    policy,
+    notify, policy,
     process::{Process, Running, STAGES_CHECK},
     stages,
     upkeep::{self, Duty},
@@ -26,6 +27,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let config = process.config.clone();
     let engine = Embedded::open(&config)?;
     policy::check(&process, &engine).await?;
+    let alarms = alarms::start(&process)?;
 
     let gateway = gateway(&process, &engine)?;
     let gateway_server =
@@ -54,6 +56,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         admin = %admin.address,
         sources = config.sources.len(),
         accounts = config.accounts.len(),
+        subscribers = config.subscribers.len(),
         "quell is up"
     );
     let ended = process.watch(running.stages).await;
@@ -61,6 +64,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     lookup_task.await?;
     running.upkeep.await?;
     retention.await?;
+    for task in alarms {
+        task.await?;
+    }
+    process.traces.close().await;
     admin.close().await?;
     ended
 }
@@ -76,6 +83,7 @@ fn gateway(process: &Process, engine: &Embedded) -> anyhow::Result<GatewayServic
         fetch: Arc::new(HttpFetch::default()),
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
+        traces: process.traces.clone(),
         limits: process.config.gateway.limits.clone(),
     })?;
     Ok(gateway.service())
@@ -87,12 +95,17 @@ struct Started {
 }
 
 fn start_stages(process: &Process, engine: &Embedded) -> anyhow::Result<Started> {
-    let counts = Arc::new(StageMetrics::new(&process.metrics, process.config.adapters.providers)?);
+    let counts = Arc::new(StageMetrics::new(process)?);
     let duty = Duty::default();
     let mut stages = vec![stages::normalizer(process, engine, counts.clone())?];
     stages.extend(stages::suppressors(process, engine, &counts, &duty)?);
+    stages.push(stages::guard(process, engine, &counts)?);
     stages.extend(lanes::start(process, engine)?);
-    Ok(Started { stages, upkeep: tokio::spawn(upkeep::run(process.clone(), engine.clone(), duty)) })
+    stages.extend(notify::start(process, engine)?);
+    Ok(Started {
+        stages,
+        upkeep: tokio::spawn(upkeep::run(process.clone(), engine.clone(), duty, counts.guard().clone())),
+    })
 }
 
 const STORE_EVERY: Duration = Duration::from_secs(1);

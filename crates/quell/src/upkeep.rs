@@ -1,7 +1,11 @@
 //! What is done beside the stages, a step every second: the policy that lookups explain by, ends that pass, sweeps, the
 //! unengaged run. What fails is tried again at the next step.
 
-use crate::{engine::Engine, process::Process};
+use crate::{
+    engine::Engine,
+    metrics::{self, GuardCounts},
+    process::Process,
+};
 use domain::Timestamp;
 use event_log::{
     Append,
@@ -18,7 +22,7 @@ use std::{
 };
 use suppressor::{
     Store,
-    jobs::{expiry::Expiry, reconsider, unengaged},
+    jobs::{expiry::Expiry, incidents::Sweeps, reconsider, unengaged},
 };
 
 const TICK: Duration = Duration::from_secs(1);
@@ -83,18 +87,25 @@ impl<O: Observer> Observer for DutyObserver<O> {
         self.inner.lag(stage, n_records);
     }
 
+    fn oldest(&self, stage: &'static str, at_ms: Option<i64>) {
+        self.inner.oldest(stage, at_ms);
+    }
+
     fn ended(&self, stage: &'static str, result: Result<(), &Fatal>) {
         self.inner.ended(stage, result);
     }
 }
 
 /// Runs until the process ends.
-pub(crate) async fn run<E: Engine>(process: Process, engine: E, duty: Duty) {
+pub(crate) async fn run<E: Engine>(process: Process, engine: E, duty: Duty, guard: Arc<GuardCounts>) {
     let heartbeat: Heartbeat = process.liveness.heartbeat("jobs", HEARTBEAT);
-    let mut expiry = Expiry::default();
+    let mut jobs = Jobs { expiry: Expiry::default(), sweeps: Sweeps::default(), guard };
+    if let Err(error) = metrics::show_policy(&process) {
+        tracing::warn!(%error, "the policy's version is not shown");
+    }
     while !process.shutdown.is_requested() {
         heartbeat.beat();
-        let is_over = tick(&process, &engine, &duty, &mut expiry).await.unwrap_or_else(|error| {
+        let is_over = tick(&process, &engine, &duty, &mut jobs).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "a job could not go on; trying again");
             true
         });
@@ -108,20 +119,36 @@ pub(crate) async fn run<E: Engine>(process: Process, engine: E, duty: Duty) {
     heartbeat.retire();
 }
 
-/// A step of everything; of sweep and unengaged run a few pages. Says whether nothing is left to do now.
-async fn tick<E: Engine>(process: &Process, engine: &E, duty: &Duty, expiry: &mut Expiry) -> anyhow::Result<bool> {
+/// What jobs keep between steps.
+struct Jobs {
+    expiry: Expiry,
+    sweeps: Sweeps,
+    guard: Arc<GuardCounts>,
+}
+
+/// A step of everything; of sweeps and unengaged run a few pages. Says whether nothing is left to do now.
+async fn tick<E: Engine>(process: &Process, engine: &E, duty: &Duty, jobs: &mut Jobs) -> anyhow::Result<bool> {
     let (store, log): (&dyn Store, &dyn Append) = (engine.store(), engine.log());
     process.policy.refresh(store, log.partitions(topics::EVENTS)?).await?;
     if !duty.is_ours() {
-        *expiry = Expiry::default();
+        (jobs.expiry, jobs.sweeps) = (Expiry::default(), Sweeps::default());
+        jobs.guard.idle();
         return Ok(true);
     }
     let now = Timestamp::from_micros(process.clock.now_micros())?;
-    expiry.run(store, log, now).await?;
+    jobs.expiry.run(store, log, now).await?;
     let mut is_over = true;
     for _ in 0..PAGES_MAX {
         is_over = reconsider::sweep(store, log, now).await?.1;
         if is_over || process.shutdown.is_requested() {
+            break;
+        }
+    }
+    for _ in 0..PAGES_MAX {
+        let swept = jobs.sweeps.step(store, log, now).await?;
+        jobs.guard.swept(&swept);
+        is_over &= swept.over;
+        if swept.over || process.shutdown.is_requested() {
             break;
         }
     }

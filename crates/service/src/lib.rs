@@ -5,10 +5,12 @@ pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod http_client;
+pub mod logs;
 pub mod problem;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;
+pub mod traces;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{ConfigError, Secret};

@@ -104,6 +104,7 @@ pub fn delta(
         event_id,
         provider: provider.to_owned(),
         source: "default".to_owned(),
+        incident: None,
     };
     let now = in_force.iter().find(|(one, _)| one == scope).map(|(_, reason)| standing(*reason));
     Delta {
@@ -115,6 +116,7 @@ pub fn delta(
         before: if now.is_some() { None } else { Some(standing(Reason::HardBounce)) },
         now,
         in_force: in_force.to_vec(),
+        provisional: Vec::new(),
         trigger: Trigger {
             event_id,
             kind,

@@ -161,7 +161,7 @@ impl Gateway {
         };
         let mut stored = parts.clone();
         stored.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let taken = self.append(configured, &verified, &stored, Bytes::from(claims.to_json())).await;
+        let taken = self.append(configured, &verified, &stored, Bytes::from(claims.to_json()), tally).await;
         taken.map(Clicked::Taken).map_err(Denied::Refused)
     }
 }

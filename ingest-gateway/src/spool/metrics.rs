@@ -1,7 +1,7 @@
 //! What the spool counts.
 
 use super::queue::{Depth, Queue};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, PullingGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use service::{Clock, Metrics, telemetry::TelemetryError};
 use std::sync::Arc;
 
@@ -63,9 +63,6 @@ fn depth_gauge(
     help: &str,
     read: impl Fn(Depth) -> f64 + Send + Sync + 'static,
 ) -> Result<(), TelemetryError> {
-    let fail = |error: prometheus::Error| TelemetryError::Metric { name: name.into(), detail: error.to_string() };
     let queue = Arc::downgrade(queue);
-    let pull = move || read(queue.upgrade().map(|queue| queue.depth()).unwrap_or_default());
-    let gauge = PullingGauge::new(name, help, Box::new(pull)).map_err(fail)?;
-    metrics.registry().register(Box::new(gauge)).map_err(fail)
+    metrics.pulled(name, help, move || read(queue.upgrade().map(|queue| queue.depth()).unwrap_or_default()))
 }

@@ -150,6 +150,7 @@ pub(crate) async fn start(setup: Setup) -> Running {
         fetch: setup.fetch,
         readiness: readiness.clone(),
         metrics: metrics.clone(),
+        traces: service::traces::Traces::off(),
         limits: setup.limits,
     })
     .unwrap();

@@ -17,11 +17,14 @@ fn every_record_has_one_subject() {
             "quell.state.v1-value",
             "quell.outcomes.v1-value",
             "quell.dead-letter.v1-value",
+            "quell.statistics.v1-value",
+            "quell.events.v1-quell.v1.IncidentVerdict",
         ]
     );
     assert_eq!(subjects("a.")[3].name, "a.quell.deltas.v1-value");
     let topics: Vec<&str> = topics::all().into_iter().map(|topic| topic.name).collect();
-    for topic in topics {
+    // Redeliveries are deltas, byte for byte: their ids are known by the deltas' own subject.
+    for topic in topics.into_iter().filter(|topic| *topic != topics::REDELIVERIES) {
         assert!(names.contains(&format!("{topic}-value")), "{topic} has no subject");
     }
 }

@@ -16,6 +16,7 @@ pub struct StandingRecord {
     pub event_id: String,
     pub provider: String,
     pub source: String,
+    pub incident: Option<String>,
 }
 
 /// Twin of [`Trigger`].
@@ -53,13 +54,14 @@ pub struct DeltaRecord {
     pub before: Option<StandingRecord>,
     pub now: Option<StandingRecord>,
     pub in_force: Vec<ScopeReason>,
+    pub provisional: Vec<String>,
     pub trigger: TriggerRecord,
     pub decided_at: i64,
     pub position: i64,
     pub policy: i32,
 }
 
-super::wire!(DeltaRecord, "Delta", 4, "delta.avsc");
+super::wire!(DeltaRecord, "Delta", 4, "delta.avsc", "delta.1.avsc");
 
 impl From<Standing> for StandingRecord {
     fn from(standing: Standing) -> Self {
@@ -71,6 +73,7 @@ impl From<Standing> for StandingRecord {
             event_id: standing.event_id.to_string(),
             provider: standing.provider,
             source: standing.source,
+            incident: standing.incident.map(|incident| incident.to_string()),
         }
     }
 }
@@ -86,6 +89,7 @@ impl TryFrom<StandingRecord> for Standing {
             event_id: read("event_id", &record.event_id)?,
             provider: record.provider,
             source: record.source,
+            incident: record.incident.map(|incident| read("incident", &incident)).transpose()?,
         })
     }
 }
@@ -107,6 +111,7 @@ impl From<Delta> for DeltaRecord {
                 .into_iter()
                 .map(|(scope, reason)| ScopeReason { scope: scope.to_string(), reason: reason.as_str().to_owned() })
                 .collect(),
+            provisional: delta.provisional.iter().map(ToString::to_string).collect(),
             trigger: TriggerRecord {
                 event_id: delta.trigger.event_id.to_string(),
                 kind: delta.trigger.kind.as_str().to_owned(),
@@ -138,6 +143,11 @@ impl TryFrom<DeltaRecord> for Delta {
             before: record.before.map(Standing::try_from).transpose()?,
             now: record.now.map(Standing::try_from).transpose()?,
             in_force: in_force?,
+            provisional: record
+                .provisional
+                .iter()
+                .map(|scope| read("provisional", scope))
+                .collect::<Result<_, ConvertError>>()?,
             trigger: Trigger {
                 event_id: read("trigger.event_id", &record.trigger.event_id)?,
                 kind: read("trigger.kind", &record.trigger.kind)?,

@@ -3,20 +3,24 @@
 mod dead_letter;
 mod delta;
 mod event;
+mod incident_verdict;
 mod outcome;
 mod policy_applied;
 mod raw_webhook;
 mod state;
+mod statistics;
 
 use crate::{Wire as _, codec::Codec};
 
 pub use dead_letter::DeadLetter;
 pub use delta::{DeltaRecord, ScopeReason, StandingRecord, TriggerRecord};
 pub use event::{EventRecord, FailureRecord};
+pub use incident_verdict::IncidentVerdict;
 pub use outcome::OutcomeRecord;
 pub use policy_applied::PolicyApplied;
 pub use raw_webhook::{RawWebhook, RawWebhookRef};
 pub use state::StateRecord;
+pub use statistics::{GroupCount, Statistics};
 
 /// A record that is well-formed but holds a word or a time that no domain value has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +46,7 @@ fn key(tenant: &str, channel: &str, recipient: &str) -> Result<domain::Recipient
 }
 
 /// Every record's schema, by number.
-pub fn codecs() -> [&'static Codec; 7] {
+pub fn codecs() -> [&'static Codec; 9] {
     [
         RawWebhook::codec(),
         EventRecord::codec(),
@@ -51,6 +55,8 @@ pub fn codecs() -> [&'static Codec; 7] {
         StateRecord::codec(),
         OutcomeRecord::codec(),
         DeadLetter::codec(),
+        Statistics::codec(),
+        IncidentVerdict::codec(),
     ]
 }
 

@@ -18,7 +18,7 @@ pub struct StateRecord {
     pub position: i64,
 }
 
-super::wire!(StateRecord, "State", 5, "state.avsc");
+super::wire!(StateRecord, "State", 5, "state.avsc", "state.1.avsc");
 
 impl StateRecord {
     /// The log key of a recipient and scope: the recipient's key, a newline (which no key holds), the scope.

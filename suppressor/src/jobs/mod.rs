@@ -2,6 +2,7 @@
 //! effect of theirs is ordered, deduplicated and explained like any other event's.
 
 pub mod expiry;
+pub mod incidents;
 pub mod inner_event;
 pub mod reconsider;
 pub mod unengaged;

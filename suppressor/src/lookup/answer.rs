@@ -96,9 +96,14 @@ impl Told<'_> {
                 // Writing to memory cannot fail.
                 let _ = write!(out, ",\"since\":\"{}\"", cause.since);
                 let _ = match cause.until {
-                    Some(until) => write!(out, ",\"until\":\"{until}\",\"retry_at\":\"{until}\"}}"),
-                    None => write!(out, ",\"until\":null,\"retry_at\":null}}"),
+                    Some(until) => write!(out, ",\"until\":\"{until}\",\"retry_at\":\"{until}\""),
+                    None => write!(out, ",\"until\":null,\"retry_at\":null"),
                 };
+                // Only where it is so: millions of answers are not.
+                if let Some(incident) = cause.incident {
+                    let _ = write!(out, ",\"provisional\":true,\"incident\":\"{incident}\"");
+                }
+                out.push(b'}');
             }
         }
     }
@@ -152,6 +157,7 @@ mod tests {
             provider: providers[0].to_owned(),
             source: "default".to_owned(),
             providers: providers.iter().map(|name| (*name).to_owned()).collect(),
+            incident: None,
         }
     }
 
@@ -230,7 +236,13 @@ mod tests {
             if let Told::Stopped(cause) = told {
                 assert_eq!(value["scope"], "category:a \"b\"");
                 assert_eq!(value["retry_at"], cause.until.unwrap().to_string());
+                assert!(value.get("incident").is_none());
             }
         }
+        let held = Cause { incident: Some(EventId::derive(&["i"])), ..soft };
+        let mut out = Vec::new();
+        Told::Stopped(&held).write_json(&mut out, "j@example.com");
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((value["provisional"].as_bool(), value["incident"].as_str().map(str::len)), (Some(true), Some(32)));
     }
 }

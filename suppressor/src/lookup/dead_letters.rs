@@ -12,13 +12,11 @@ use axum::{Json, body::Body, extract::State};
 use domain::{Tenant, Timestamp};
 use event_log::{AppendError, Browse, Consumed, Header, Record};
 use http::StatusCode;
-use schemas::{topics, wire::DeadLetter};
+use schemas::{headers, topics, wire::DeadLetter};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Tells how often a record was tried, on its way back.
-const ATTEMPT: &str = "attempt";
 const READ_AT_ONCE: usize = 500;
 /// One call looks at so many letters at most, also where few of them are the caller's.
 const LOOKED_AT_MAX: usize = 20_000;
@@ -94,13 +92,19 @@ fn shown(consumed: &Consumed, letter: &DeadLetter) -> Value {
         "tenant": letter.tenant,
         "dead_at": Timestamp::from_micros(letter.dead_at).ok(),
         "bytes": letter.value.as_ref().map_or(0, Vec::len),
-        "replayable": is_replayable(letter),
+        "replayable": way_back(letter).is_some(),
     })
 }
 
-/// Only what stages read may be appended anew.
-fn is_replayable(letter: &DeadLetter) -> bool {
-    letter.value.is_some() && [topics::RAW, topics::EVENTS].contains(&letter.topic.as_str())
+/// Where a letter's source record is appended anew: only what stages read may be. A delta that a subscriber did not take
+/// goes back to it alone: among the deltas it would be one told twice.
+fn way_back(letter: &DeadLetter) -> Option<&str> {
+    letter.value.as_ref()?;
+    match letter.topic.as_str() {
+        topic @ (topics::RAW | topics::EVENTS) => Some(topic),
+        topics::DELTAS | topics::REDELIVERIES if letter.stage == headers::NOTIFIER => Some(topics::REDELIVERIES),
+        _ => None,
+    }
 }
 
 #[derive(Deserialize)]
@@ -142,8 +146,8 @@ pub(super) async fn replay(
     };
     let (mut replayed, mut skipped) = (0_u64, Vec::new());
     for (consumed, letter) in letters {
-        if is_replayable(&letter) {
-            append(&api, &letter, replayed).await?;
+        if let Some(topic) = way_back(&letter) {
+            append(&api, topic, &letter, replayed).await?;
             replayed += 1;
         } else {
             skipped.push(format!("{}.{}", consumed.position.partition, consumed.position.offset));
@@ -179,22 +183,22 @@ async fn named(
     Ok(letters)
 }
 
-async fn append(api: &Api, letter: &DeadLetter, before: u64) -> Result<(), Problem> {
-    let mut headers: Vec<Header> = letter
+async fn append(api: &Api, topic: &str, letter: &DeadLetter, before: u64) -> Result<(), Problem> {
+    let mut carried: Vec<Header> = letter
         .headers
         .iter()
-        .filter(|(name, _)| name.as_str() != ATTEMPT)
+        .filter(|(name, _)| name.as_str() != headers::ATTEMPT)
         .map(|(name, value)| Header { name: name.clone().into(), value: value.clone().into() })
         .collect();
     let attempt = letter.attempt.max(0).saturating_add(1);
-    headers.push(Header { name: ATTEMPT.into(), value: attempt.to_string().into() });
+    carried.push(Header { name: headers::ATTEMPT.into(), value: attempt.to_string().into() });
     let record = Record {
         key: letter.key.clone().map(Into::into),
         value: letter.value.clone().map(Into::into),
-        headers,
+        headers: carried,
         timestamp_ms: api.now().as_millis(),
     };
-    api.deps.append.append(&letter.topic, None, record).await.map(|_| ()).map_err(|error| {
+    api.deps.append.append(topic, None, record).await.map(|_| ()).map_err(|error| {
         tracing::warn!(%error, "a replay stopped");
         let detail = format!("{before} were replayed, then the log took no more: repeat the call");
         match error {

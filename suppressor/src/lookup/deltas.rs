@@ -112,39 +112,11 @@ impl Follow {
             return Ok(());
         }
         let delta = Delta::try_from(record).map_err(io::Error::other)?;
-        let mut line = delta_json(&delta);
+        let mut line = schemas::json::delta(&delta);
         line["cursor"] = json!(self.cursor.to_string());
         out.extend_from_slice(line.to_string().as_bytes());
         out.push(b'\n');
         self.left -= 1;
         Ok(())
     }
-}
-
-/// A delta as this API shows it.
-pub(super) fn delta_json(delta: &Delta) -> serde_json::Value {
-    let in_force: Vec<_> =
-        delta.in_force.iter().map(|(scope, reason)| json!({ "scope": scope, "reason": reason })).collect();
-    json!({
-        "delta_id": delta.delta_id,
-        "tenant": delta.key.tenant,
-        "channel": delta.key.recipient.channel(),
-        "recipient": delta.key.recipient,
-        "address": delta.address,
-        "scope": delta.scope,
-        "change": delta.change,
-        "before": delta.before,
-        "now": delta.now,
-        "in_force": in_force,
-        "trigger": {
-            "event_id": delta.trigger.event_id,
-            "kind": delta.trigger.kind,
-            "provider": delta.trigger.provider,
-            "source": delta.trigger.source,
-            "receipt_id": delta.trigger.receipt_id,
-        },
-        "decided_at": delta.decided_at,
-        "position": delta.position,
-        "policy": delta.policy,
-    })
 }

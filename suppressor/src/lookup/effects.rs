@@ -1,14 +1,21 @@
 //! What each row of evidence does: for explanations, by asking `decide` itself about a row alone and beside others. Pure.
 
-use crate::{Evidence, Policy, policy::decide};
-use domain::{Attribution, Cause, Channel, Decision, EventId, Kind, Scope, Timestamp};
-use std::collections::BTreeMap;
+use crate::{
+    Evidence, Policy,
+    policy::{decide, ruled},
+};
+use domain::{Attribution, Cause, Channel, Decision, EventId, Kind, Ruling, Scope, Timestamp};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// What one row does to the decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     /// What is in force rests on it.
     Suppresses(Scope),
+    /// It was told in an incident: what is in force on it is provisional.
+    Provisional(Scope, EventId),
+    /// It was told in an incident that an operator undid.
+    Undone(EventId),
     /// It supports what is in force on another event.
     Supports(Scope),
     /// Something newer undoes it.
@@ -32,6 +39,8 @@ impl Effect {
     pub(super) fn tag(&self) -> &'static str {
         match self {
             Self::Suppresses(_) => "suppresses",
+            Self::Provisional(..) => "provisional",
+            Self::Undone(_) => "undone",
             Self::Supports(_) => "supports",
             Self::Overridden(..) => "overridden",
             Self::Ended(_) => "ended",
@@ -48,6 +57,11 @@ impl Effect {
         let (kind, at) = (row.kind, row.effective_at());
         match self {
             Self::Suppresses(scope) => format!("the {kind} of {at} suppresses in scope {scope}"),
+            Self::Provisional(scope, incident) => format!(
+                "the {kind} of {at} suppresses in scope {scope} provisionally: it was told in incident {incident}, and a \
+                 second bounce confirms it or a delivery releases it"
+            ),
+            Self::Undone(incident) => format!("the {kind} of {at} does not count: incident {incident} was undone"),
             Self::Supports(scope) => format!("the {kind} of {at} supports the suppression in scope {scope}"),
             Self::Overridden(_, by, when) => format!("the {kind} of {at} no longer counts: {by} at {when}"),
             Self::Ended(Some(end)) => format!("the {kind} of {at} suppressed until {end}"),
@@ -72,9 +86,10 @@ pub(super) fn effects(
     now: Timestamp,
 ) -> Vec<Effect> {
     let newest = newest_overrides(rows);
-    let alone: Vec<Decision> = rows.iter().map(|row| decide(std::iter::once(*row), channel, policy)).collect();
+    let settled: Vec<Cow<'_, Evidence>> = rows.iter().map(|row| settled(row, rows)).collect();
+    let alone: Vec<Decision> = settled.iter().map(|row| decide(std::iter::once(&**row), channel, policy)).collect();
     let mut undoing: Vec<EventId> = Vec::new();
-    let mut effects: Vec<Effect> = rows
+    let mut effects: Vec<Effect> = settled
         .iter()
         .zip(&alone)
         .map(|(row, alone)| {
@@ -114,8 +129,14 @@ fn effect(
             row.failure.as_ref().map_or(Attribution::Provider, |failure| failure.attribution),
         );
     }
+    if let Some(mark) = row.marks.iter().find(|mark| mark.ruling == Ruling::Undone && row.kind == Kind::BouncedHard) {
+        return Effect::Undone(mark.incident);
+    }
     if let Some(cause) = in_force.iter().find(|cause| cause.event_id == row.event_id) {
-        return Effect::Suppresses(cause.scope.clone());
+        return match cause.incident {
+            Some(incident) => Effect::Provisional(cause.scope.clone(), incident),
+            None => Effect::Suppresses(cause.scope.clone()),
+        };
     }
     let suppressing = bounced
         || matches!(row.kind, Kind::Complaint | Kind::Unsubscribed | Kind::Unengaged | Kind::SuppressedManually);
@@ -150,6 +171,22 @@ fn effect(
         Some(_) => Effect::Ended(None),
         None => Effect::Recorded,
     }
+}
+
+/// A hard bounce with what holds for it as its only mark, so that it says by itself what it says among the others.
+fn settled<'a>(row: &'a Evidence, rows: &[&'a Evidence]) -> Cow<'a, Evidence> {
+    let is_marked = rows.iter().any(|other| !other.marks.is_empty());
+    if row.kind != Kind::BouncedHard || !is_marked {
+        return Cow::Borrowed(row);
+    }
+    let mut settled = row.clone();
+    settled.marks.clear();
+    if let Some((ruling, incident)) = ruled(row, rows) {
+        let marks = rows.iter().flat_map(|other| &other.marks).chain(&row.marks);
+        let mark = marks.filter(|mark| mark.incident == incident).find(|mark| mark.ruling == ruling);
+        settled.marks.extend(mark.cloned());
+    }
+    Cow::Owned(settled)
 }
 
 /// The newest row of each kind and scope that can undo others, oldest first.

@@ -113,7 +113,8 @@ fn told_by(deltas: &[Delta], moment: Timestamp) -> Vec<(Scope, Standing, Vec<Str
 fn in_force_sentence(scope: &Scope, standing: &Standing) -> String {
     let Standing { reason, since, provider, rule, .. } = standing;
     let end = standing.until.map_or_else(|| "for good".to_owned(), |until| format!("until {until}"));
-    format!("suppressed in scope {scope} for {reason} since {since}, {end}: told by {provider}, by rule {rule}")
+    let held = standing.incident.map(|incident| format!(" (provisional, in incident {incident})")).unwrap_or_default();
+    format!("suppressed in scope {scope} for {reason} since {since}, {end}: told by {provider}, by rule {rule}{held}")
 }
 
 fn sentences(in_force: &[(Scope, Standing, Vec<String>)], rows: &[(&Evidence, Effect)]) -> Vec<String> {

@@ -67,7 +67,7 @@ fn write_lines(out: &mut Vec<u8>, key: &RecipientKey, row: &InForce, now: Timest
             continue;
         }
         told = Some(&cause.scope);
-        let line = json!({
+        let mut line = json!({
             "tenant": key.tenant,
             "channel": key.recipient.channel(),
             "recipient": key.recipient,
@@ -84,6 +84,9 @@ fn write_lines(out: &mut Vec<u8>, key: &RecipientKey, row: &InForce, now: Timest
             "policy": row.policy,
             "position": row.position,
         });
+        if let Some(incident) = cause.incident {
+            line["incident"] = json!(incident);
+        }
         out.extend_from_slice(line.to_string().as_bytes());
         out.push(b'\n');
     }

@@ -10,6 +10,7 @@ mod auth;
 mod body;
 mod check;
 mod check_stream;
+mod counted;
 mod cursor;
 mod dead_letters;
 mod deltas;
@@ -17,6 +18,7 @@ mod effects;
 mod explain;
 mod export;
 mod find;
+mod incidents;
 mod manual;
 mod messages;
 mod operations;
@@ -29,6 +31,7 @@ mod routes;
 
 pub use answer::{COLUMNS, Question, Told, answer};
 pub use auth::{ApiToken, Role};
+pub use counted::LookupMetrics;
 pub use policies::{CurrentPolicy, Policies};
 pub use receipts::{Reparse, SpooledReceipts};
 pub use routes::router;
@@ -63,6 +66,8 @@ pub struct LookupDeps {
     pub reparse: Option<Arc<dyn Reparse>>,
     /// Knows where spooled webhooks went; without it their first receipts are never resolved.
     pub spooled: Option<Arc<dyn SpooledReceipts>>,
+    /// Who counts the answers; without, nobody does.
+    pub metrics: Option<Arc<dyn LookupMetrics>>,
     /// Bounds.
     pub limits: LookupLimits,
 }

@@ -94,14 +94,14 @@ pub(super) async fn begin_unengaged(
 }
 
 /// What concerns every tenant is not for a token of one.
-fn all_tenants(caller: &Caller) -> Result<(), Problem> {
+pub(super) fn all_tenants(caller: &Caller) -> Result<(), Problem> {
     match caller.tenant_filter(None)? {
         None => Ok(()),
         Some(_) => Err(Problem::forbidden("this concerns every tenant: use a token that is not bound to one")),
     }
 }
 
-fn failed(error: JobError) -> Problem {
+pub(super) fn failed(error: JobError) -> Problem {
     match error {
         JobError::Policy(error) => Problem::bad_request(error.to_string()),
         JobError::Encode(error) => Problem::internal(error.to_string()),

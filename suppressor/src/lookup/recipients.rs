@@ -3,7 +3,6 @@
 use super::{
     Api,
     auth::Caller,
-    deltas::delta_json,
     explain::{AsOf, Basis, Explanation, UnknownPolicy, explain},
     find::read_address,
     off_runtime,
@@ -104,7 +103,7 @@ fn shown(
         "policy": explanation.policy,
         "evidence_total": explanation.rows.len(),
         "evidence": evidence,
-        "deltas": deltas.iter().rev().map(delta_json).collect::<Vec<_>>(),
+        "deltas": deltas.iter().rev().map(schemas::json::delta).collect::<Vec<_>>(),
         "engagement": history.engagement,
     })
 }
@@ -128,6 +127,7 @@ fn row_json(row: &Evidence, effect: &str, sentence: String) -> Value {
         "rules": row.rules,
         "policy": row.policy,
         "new_policy": row.new_policy,
+        "incidents": row.marks,
         "position": row.position,
         "effect": effect,
         "because": sentence,

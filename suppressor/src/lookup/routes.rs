@@ -1,8 +1,8 @@
 //! Paths and what surrounds every handler.
 
 use super::{
-    Api, LookupDeps, check, dead_letters, deltas, export, manual, messages, operations, problem::Problem, receipts,
-    recipients,
+    Api, LookupDeps, check, counted, dead_letters, deltas, export, incidents, manual, messages, operations,
+    problem::Problem, receipts, recipients,
 };
 use axum::{
     Router,
@@ -13,23 +13,30 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use http::header;
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 /// The description of this API, OpenAPI 3.1.
 pub(super) const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// The API as a service.
 pub fn router(deps: LookupDeps) -> Router {
+    let metrics = deps.metrics.clone();
     let mut router = Router::new();
     for (path, _, methods) in routes() {
-        router = router.route(path, methods);
+        let methods = methods.fallback(|| async { Problem::method_not_allowed() });
+        let methods = methods.layer(middleware::from_fn(catch_panic));
+        router = router.route(path, counted::counted(methods, path, metrics.as_ref()));
     }
     router
-        .fallback(|| async { Problem::not_found("no such path; see /v1/openapi.json") })
-        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .fallback(move || async move {
+            let problem = Problem::not_found("no such path; see /v1/openapi.json").into_response();
+            if let Some(metrics) = metrics {
+                metrics.answered(counted::OTHER, problem.status().as_u16(), Duration::ZERO);
+            }
+            problem
+        })
         // Bodies have bounds of their own, by path.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(catch_panic))
         .with_state(Arc::new(Api::new(deps)))
 }
 
@@ -50,6 +57,8 @@ pub(super) fn routes() -> Vec<Route> {
         ("/v1/dead-letters/replay", &["post"], post(dead_letters::replay)),
         ("/v1/policy", &["get", "post"], get(operations::policy).post(operations::apply_policy)),
         ("/v1/unengaged", &["get", "post"], get(operations::unengaged_status).post(operations::begin_unengaged)),
+        ("/v1/incidents", &["get"], get(incidents::list)),
+        ("/v1/incidents/{id}", &["post"], post(incidents::rule)),
         ("/v1/openapi.json", &["get"], get(openapi)),
     ]
 }

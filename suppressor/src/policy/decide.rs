@@ -2,12 +2,15 @@
 
 use super::{Ends, Policy, Rule};
 use crate::Evidence;
-use domain::{Cause, Channel, Decision, Kind, Reason, Scope, Timestamp};
+use domain::{Cause, Channel, Decision, EventId, Kind, Reason, Ruling, Scope, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Revision of this code. Raised when `decide` gives another answer for evidence and policy it already understood;
 /// part of a policy's version, so that a new build reconsiders instead of silently disagreeing with its own past.
 pub const DECIDE_REVISION: u32 = 1;
+
+/// The rule by which hard bounces in an incident are held.
+pub const PROVISIONAL_RULE: &str = "bounce.provisional";
 
 /// What is in force, given the evidence.
 ///
@@ -20,6 +23,8 @@ pub fn decide<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone, channel: Cha
     let overrides = Overrides::of(&rows);
     let mut lasting: BTreeMap<(Scope, Reason), Lasting<'_>> = BTreeMap::new();
     let mut soft: BTreeMap<Scope, Vec<(&Evidence, &Rule)>> = BTreeMap::new();
+    let mut held: BTreeMap<(Scope, Reason), Held<'_>> = BTreeMap::new();
+    let is_marked = rows.iter().any(|row| !row.marks.is_empty());
     for row in &rows {
         let class = row.failure.as_ref().map(|failure| failure.class);
         let bounced = matches!(row.kind, Kind::BouncedHard | Kind::BouncedSoft);
@@ -31,6 +36,17 @@ pub fn decide<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone, channel: Cha
             Kind::Unsubscribed | Kind::SuppressedManually => row.scope.clone().unwrap_or_else(|| rule.scope.clone()),
             _ => rule.scope.clone(),
         };
+        let ruled = if is_marked && row.kind == Kind::BouncedHard { ruled(row, &rows) } else { None };
+        if matches!(ruled, Some((Ruling::Undone, _))) {
+            continue;
+        }
+        if let Some((Ruling::Held, incident)) = ruled {
+            // A delivery releases it, whatever the rule says of bounces that are not doubtful.
+            if !overrides.undo(row, Ends::Window, &scope) {
+                held.entry((scope, rule.reason)).or_insert_with(|| Held::new(incident, row)).add(row);
+            }
+            continue;
+        }
         if overrides.undo(row, rule.ends, &scope) {
             continue;
         }
@@ -40,8 +56,11 @@ pub fn decide<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone, channel: Cha
             lasting.entry((scope, rule.reason)).or_insert_with(|| Lasting::new(rule)).add(row);
         }
     }
+    // Another bounce, outside of every incident, confirms.
+    held.retain(|key, _| !lasting.contains_key(key));
     let mut causes: Vec<Cause> = lasting.into_iter().filter_map(|(key, lasting)| lasting.cause(key)).collect();
     causes.extend(soft.into_iter().filter_map(|(scope, failures)| window(&scope, &failures, policy)));
+    causes.extend(held.into_iter().map(|(key, held)| held.cause(key, policy)));
     causes.retain(|cause| cause.until.is_none_or(|until| until > now));
     Decision::new(causes)
 }
@@ -67,6 +86,30 @@ fn in_force_rows<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone) -> Vec<&'
     kept.dedup_by_key(|row| (row.occurred_at, row.event_id));
     kept.sort_by_key(|row| (row.effective_at(), row.event_id));
     kept
+}
+
+/// What holds for a hard bounce by the incidents it was told in, and the first of these that says so; `None` where it was
+/// told in none, or in confirmed ones only.
+///
+/// A bounce's own marks say what its position knew; those of `reconsidered` rows what was found or ruled since. Of one
+/// incident's the newest counts. Of several incidents one that is undone outweighs one that holds.
+pub fn ruled<'a>(row: &'a Evidence, rows: &[&'a Evidence]) -> Option<(Ruling, EventId)> {
+    let at = row.effective_at();
+    let said = rows.iter().filter(|other| other.kind == Kind::Reconsidered).flat_map(|other| {
+        let reaching = other.marks.iter().filter(|mark| mark.reaches_at(&row.provider, at));
+        reaching.map(|mark| (mark.incident, other.position, mark.ruling))
+    });
+    let own = row.marks.iter().map(|mark| (mark.incident, row.position, mark.ruling));
+    let mut newest: BTreeMap<EventId, (u64, Ruling)> = BTreeMap::new();
+    for (incident, position, ruling) in own.chain(said) {
+        let known = newest.entry(incident).or_insert((position, ruling));
+        *known = (*known).max((position, ruling));
+    }
+    let of = |wanted: Ruling| {
+        let mut found = newest.iter().filter(move |(_, (_, ruling))| *ruling == wanted);
+        found.next().map(|(incident, _)| (wanted, *incident))
+    };
+    of(Ruling::Undone).or_else(|| of(Ruling::Held))
 }
 
 /// Times from which older evidence no longer counts.
@@ -165,7 +208,43 @@ impl<'a> Lasting<'a> {
             provider: oldest.provider.clone(),
             source: oldest.source.clone(),
             providers: self.providers.into_iter().map(str::to_owned).collect(),
+            incident: None,
         })
+    }
+}
+
+/// Hard bounces in incidents, with nothing that confirms them: for a while after the newest.
+struct Held<'a> {
+    incident: EventId,
+    oldest: &'a Evidence,
+    newest: &'a Evidence,
+    providers: BTreeSet<&'a str>,
+}
+
+impl<'a> Held<'a> {
+    fn new(incident: EventId, row: &'a Evidence) -> Self {
+        Self { incident, oldest: row, newest: row, providers: BTreeSet::new() }
+    }
+
+    /// The next by effective time.
+    fn add(&mut self, row: &'a Evidence) {
+        self.newest = row;
+        self.providers.insert(&row.provider);
+    }
+
+    fn cause(self, (scope, reason): (Scope, Reason), policy: &Policy) -> Cause {
+        Cause {
+            scope,
+            reason,
+            since: self.oldest.effective_at(),
+            until: Some(self.newest.effective_at().plus_seconds(policy.incidents.hold_seconds)),
+            rule: PROVISIONAL_RULE.to_owned(),
+            event_id: self.oldest.event_id,
+            provider: self.oldest.provider.clone(),
+            source: self.oldest.source.clone(),
+            providers: self.providers.into_iter().map(str::to_owned).collect(),
+            incident: Some(self.incident),
+        }
     }
 }
 
@@ -199,5 +278,6 @@ fn window(scope: &Scope, failures: &[(&Evidence, &Rule)], policy: &Policy) -> Op
         provider: row.provider.clone(),
         source: row.source.clone(),
         providers: providers.into_iter().map(str::to_owned).collect(),
+        incident: None,
     })
 }

@@ -1,6 +1,6 @@
 //! Reading a policy file, and saying what is wrong with it.
 
-use super::{Ends, Policy, Rule, Windows};
+use super::{Ends, Incidents, PROVISIONAL_RULE, Policy, Rule, Windows};
 use domain::{Channel, FailureClass, Kind, MessageClass, Reason, Scope};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,8 @@ struct File {
     stops: BTreeMap<String, Vec<MessageClass>>,
     windows: WindowsFile,
     unengaged: UnengagedFile,
+    #[serde(default)]
+    incidents: IncidentsFile,
     rule: Vec<RuleFile>,
 }
 
@@ -31,6 +33,24 @@ struct WindowsFile {
 #[serde(deny_unknown_fields)]
 struct UnengagedFile {
     after_days: u32,
+}
+
+/// A file that says nothing of incidents was written before there were any: what it leaves out is as in the default file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct IncidentsFile {
+    enabled: bool,
+    minimum: u32,
+    factor: u32,
+    rate_percent: u32,
+    engaged_days: u32,
+    hold_days: u32,
+}
+
+impl Default for IncidentsFile {
+    fn default() -> Self {
+        Self { enabled: true, minimum: 25, factor: 10, rate_percent: 3, engaged_days: 90, hold_days: 7 }
+    }
 }
 
 #[derive(Deserialize)]
@@ -75,6 +95,7 @@ impl Policy {
         if !(1..=3_650).contains(&file.unengaged.after_days) {
             return Err(PolicyError("unengaged: after_days is 1 to 3650".to_owned()));
         }
+        let incidents = check_incidents(&file.incidents)?;
         let mut ids = BTreeSet::new();
         let mut rules = Vec::with_capacity(file.rule.len());
         for rule in file.rule {
@@ -94,8 +115,30 @@ impl Policy {
             },
             unengaged_after_days: file.unengaged.after_days,
             stops: file.stops,
+            incidents,
         })
     }
+}
+
+fn check_incidents(file: &IncidentsFile) -> Result<Incidents, PolicyError> {
+    let bounds = [
+        ("minimum", file.minimum, 2, 1_000_000),
+        ("factor", file.factor, 2, 1_000),
+        ("rate_percent", file.rate_percent, 1, 100),
+        ("engaged_days", file.engaged_days, 1, 3_650),
+        ("hold_days", file.hold_days, 1, 90),
+    ];
+    if let Some((name, _, least, most)) = bounds.iter().find(|(_, is, least, most)| !(*least..=*most).contains(is)) {
+        return Err(PolicyError(format!("incidents: {name} is {least} to {most}")));
+    }
+    Ok(Incidents {
+        is_enabled: file.enabled,
+        minimum: file.minimum,
+        factor: file.factor,
+        rate_percent: file.rate_percent,
+        engaged_seconds: i64::from(file.engaged_days) * 86_400,
+        hold_seconds: i64::from(file.hold_days) * 86_400,
+    })
 }
 
 fn check_stops(stops: &BTreeMap<String, Vec<MessageClass>>) -> Result<(), PolicyError> {
@@ -122,6 +165,9 @@ fn check_rule(rule: RuleFile) -> Result<Rule, PolicyError> {
     };
     if rule.id.is_empty() || rule.id.len() > 64 {
         return fail("an id has 1 to 64 characters");
+    }
+    if rule.id == PROVISIONAL_RULE {
+        return fail("this id is that of bounces in an incident");
     }
     let suppressing = matches!(
         rule.kind,
@@ -179,8 +225,20 @@ mod tests {
         refused("id = \"sms.carrier\"", "id = \"sms.invalid_number\"", "two rules have this id");
         refused("kind = \"complaint\"", "kind = \"delivered\"", "never suppresses");
         refused("ends = \"engagement\"", "ends = \"window\"", "cannot end so");
+        refused("minimum = 25", "minimum = 1", "minimum is 2 to 1000000");
+        refused("hold_days = 7", "holds = 7", "unknown field");
+        refused("id = \"bounce.hard\"", "id = \"bounce.provisional\"", "bounces in an incident");
         refused("marketing = [\"marketing\"]", "", "say which classes");
         refused("marketing = [\"marketing\"]", "news = [\"marketing\"]", "is none of");
+    }
+
+    #[test]
+    fn a_file_from_before_incidents_means_the_default() {
+        let whole = include_str!("default.toml");
+        let (before, rest) = whole.split_once("[incidents]").unwrap();
+        let (_, after) = rest.split_once("[[rule]]").unwrap();
+        let older = Policy::parse(0, &format!("{before}[[rule]]{after}")).unwrap();
+        assert_eq!(older.incidents, Policy::built_in().incidents);
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod decide;
 mod file;
 mod trim;
 
-pub use decide::{DECIDE_REVISION, decide, policy_version};
+pub use decide::{DECIDE_REVISION, PROVISIONAL_RULE, decide, policy_version, ruled};
 pub use file::PolicyError;
 pub use trim::trimmable;
 
@@ -29,6 +29,8 @@ pub struct Policy {
     pub unengaged_after_days: u32,
     /// Which classes of message each of the fixed scopes stops.
     pub stops: BTreeMap<String, Vec<MessageClass>>,
+    /// When the guard takes a jump of hard bounces for an incident, and what then holds.
+    pub incidents: Incidents,
 }
 
 /// One rule.
@@ -72,6 +74,23 @@ pub struct Windows {
     pub factor: i64,
     /// After so many windows without a delivery between, the next failure is for good.
     pub for_good_after: u32,
+}
+
+/// When the guard takes a jump of hard bounces for an incident, and what then holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incidents {
+    /// Whether anything is counted at all. Verdicts that lie in the log hold either way.
+    pub is_enabled: bool,
+    /// So many hard bounces of recently engaged recipients of a group within an hour, at least.
+    pub minimum: u32,
+    /// So many times the group's usual rate, at least.
+    pub factor: u32,
+    /// This share of what is told of engaged recipients, at least.
+    pub rate_percent: u32,
+    /// Who opened or clicked within so many seconds counts as engaged.
+    pub engaged_seconds: i64,
+    /// How long a provisional bounce suppresses, in seconds.
+    pub hold_seconds: i64,
 }
 
 impl Policy {

@@ -2,17 +2,24 @@
 
 mod policies;
 mod records;
+mod tally;
+
+pub use tally::{Counted, DeltaCount, Found, NoMetrics, SuppressorMetrics, is_inner, scope_sort};
 
 use crate::{
     evidence::{Engagement, Evidence, History},
+    guard::{count::Counter, known::Known},
     policy::{BUILT_IN_VERSION, Policy, decide, policy_version, trimmable},
     store::{Due, InForce, MessageEntry, PolicyRow, Store, StoreError, Write},
 };
 use async_trait::async_trait;
-use domain::{CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Timestamp, Trigger, event::RULES_REVISION};
+use domain::{
+    CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Ruling, Timestamp, Trigger, event::RULES_REVISION,
+};
 use event_log::{Batch, Consumed, Fate, Output, Outputs, Position, Stage, StageError, Verdict, session::Assigned};
 use policies::Policies;
-use records::{Read, dead_letter, output, read};
+pub(crate) use records::dead_letter;
+use records::{Read, output, read};
 use schemas::{
     DecodeError, encode, topics,
     wire::{DeltaRecord, PolicyApplied, StateRecord},
@@ -21,38 +28,22 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
+use tally::Tally;
 
 /// So many revisions of the rules are looked through for a trimmed event.
 const REVISIONS_MAX: usize = 64;
-
-/// Counts of what the stage did, for its metrics.
-pub trait SuppressorMetrics: Send + Sync + std::fmt::Debug {
-    /// An event was already known and dropped.
-    fn duplicate(&self, provider: &str);
-    /// An event's time was later than its receipt.
-    fn clamped(&self, provider: &str);
-    /// A delta was emitted.
-    fn delta(&self, delta: &Delta);
-}
-
-/// Counts nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct NoMetrics;
-
-impl SuppressorMetrics for NoMetrics {
-    fn duplicate(&self, _provider: &str) {}
-    fn clamped(&self, _provider: &str) {}
-    fn delta(&self, _delta: &Delta) {}
-}
 
 /// The stage. One for each worker; its caches belong to one assignment (R8).
 #[derive(Debug)]
 pub struct Suppressor<S> {
     store: S,
     policies: Policies,
+    incidents: Known,
+    /// Of the batch that is open.
+    counter: Counter,
     /// Epochs and partitions of which the store knows that something was committed.
     noted: HashSet<(u16, u32)>,
-    metrics: Arc<dyn SuppressorMetrics>,
+    tally: Tally,
 }
 
 /// What one batch does to one recipient, while it is being worked out.
@@ -66,7 +57,14 @@ struct Work {
 impl<S: Store> Suppressor<S> {
     /// A stage over a store.
     pub fn new(store: S, metrics: Arc<dyn SuppressorMetrics>) -> Self {
-        Self { store, policies: Policies::default(), noted: HashSet::new(), metrics }
+        Self {
+            store,
+            policies: Policies::default(),
+            incidents: Known::default(),
+            counter: Counter::default(),
+            noted: HashSet::new(),
+            tally: Tally::new(metrics),
+        }
     }
 
     async fn work(&mut self, records: &[Consumed]) -> Result<Outputs, StageError> {
@@ -77,6 +75,7 @@ impl<S: Store> Suppressor<S> {
             // A rewind drops them, and no assignment follows it.
             self.load_policies(consumed.position.partition).await?;
         }
+        self.counter = Counter::default();
         let mut works = self.load(records, &reads).await?;
         let seen = self.load_seen(&reads, &works).await?;
         let mut seen_here: HashMap<EventId, u64> = HashMap::new();
@@ -87,9 +86,14 @@ impl<S: Store> Suppressor<S> {
             let partition = consumed.position.partition;
             applied.insert(partition, number);
             let verdict = match read {
-                Read::Bad(reason, detail) => dead_letter(consumed, reason, detail)?,
+                Read::Bad(reason, detail) => dead_letter("suppressor", consumed, reason, detail)?,
                 Read::Policy(policy, record) => {
                     self.take_policy(partition, number, policy, &record).await?;
+                    Verdict { fate: Fate::Emitted, outputs: Vec::new() }
+                }
+                Read::Incident(row) => {
+                    self.store.put_incident(partition, number, (*row).clone()).await.map_err(unavailable)?;
+                    self.incidents.add(partition, number, *row);
                     Verdict { fate: Fate::Emitted, outputs: Vec::new() }
                 }
                 Read::Event(event) => {
@@ -101,10 +105,15 @@ impl<S: Store> Suppressor<S> {
                         let here = *seen_here.entry(event.event_id).or_insert(number);
                         first = first.or(Some(here));
                     }
-                    self.event(consumed, &event, first, work)?
+                    let verdict = self.event(consumed, &event, first, work)?;
+                    self.tally.processed(event, partition, number);
+                    verdict
                 }
             };
             outputs.verdicts.push(verdict);
+        }
+        if let Some(last) = outputs.verdicts.last_mut() {
+            last.outputs.extend(std::mem::take(&mut self.counter).outputs().map_err(broken)?);
         }
         let writes = works.into_values().filter(|work| work.touched).map(finish).collect();
         let applied: Vec<(u32, u64)> = applied.into_iter().collect();
@@ -188,11 +197,13 @@ impl<S: Store> Suppressor<S> {
         Ok(seen)
     }
 
-    /// Loads the policies of a partition, unless they are here.
+    /// Loads the policies and incidents of a partition, unless they are here.
     async fn load_policies(&mut self, partition: u32) -> Result<(), StageError> {
         if self.policies.since.contains_key(&partition) {
             return Ok(());
         }
+        let incidents = self.store.incidents(partition).await.map_err(unavailable)?;
+        self.incidents.load(partition, incidents);
         let rows = self.store.policies(partition).await.map_err(unavailable)?;
         self.policies.since.insert(partition, BTreeMap::new());
         for (position, row) in rows {
@@ -253,11 +264,12 @@ impl<S: Store> Suppressor<S> {
         let number = consumed.position.number();
         let partition = consumed.position.partition;
         let in_partition = self.policies.at(partition, number);
-        let Some(row) = Evidence::of(event, number, in_partition) else {
+        let Some(mut row) = Evidence::of(event, number, in_partition) else {
             if seen.is_some_and(|first| first < number) {
-                self.metrics.duplicate(&event.provider);
+                self.tally.found.is_duplicate = true;
                 return Ok(Verdict { fate: Fate::Ignored("duplicate"), outputs: Vec::new() });
             }
+            self.tally.note_order(event, number, &work.history);
             note_registers(event, work);
             work.write.seen.push((event.occurred_at, event.event_id, number));
             note_message(event, number, work);
@@ -265,12 +277,19 @@ impl<S: Store> Suppressor<S> {
         };
         let first = work.history.first_brought(&row).into_iter().chain(seen).min();
         if first.is_some_and(|first| first < number) {
-            self.metrics.duplicate(&event.provider);
+            self.tally.found.is_duplicate = true;
             return Ok(Verdict { fate: Fate::Ignored("duplicate"), outputs: Vec::new() });
         }
-        if row.clamped() {
-            self.metrics.clamped(&event.provider);
+        self.tally.found.is_clamped = row.clamped();
+        if row.kind == Kind::BouncedHard {
+            row.marks = self.incidents.marks(partition, number, &event.recipient, &row);
+            self.tally.found.is_held = row.marks.iter().any(|mark| mark.ruling == Ruling::Held);
         }
+        if !work.history.before(number).any(|known| known.is_of(&row)) {
+            let settings = self.policy(in_partition)?.incidents;
+            self.counter.note(event, &row, work.history.engagement, (in_partition, settings));
+        }
+        self.tally.note_order(event, number, &work.history);
         note_registers(event, work);
         note_message(event, number, work);
 
@@ -304,7 +323,7 @@ impl<S: Store> Suppressor<S> {
     }
 
     fn deltas(
-        &self,
+        &mut self,
         consumed: &Consumed,
         event: &CanonicalEvent,
         was: &Decision,
@@ -315,7 +334,10 @@ impl<S: Store> Suppressor<S> {
         let number = consumed.position.number();
         let key = event.key();
         let log_key = key.to_log_key();
-        let in_force: Vec<_> = now.by_scope().into_iter().map(|(scope, cause)| (scope.clone(), cause.reason)).collect();
+        let by_scope = now.by_scope();
+        let in_force: Vec<_> = by_scope.iter().map(|(scope, cause)| ((*scope).clone(), cause.reason)).collect();
+        let provisional = by_scope.iter().filter(|(_, cause)| cause.is_provisional());
+        let provisional: Vec<_> = provisional.map(|(scope, _)| (*scope).clone()).collect();
         let mut outputs = Vec::new();
         for (scope, change, before, standing) in Delta::between(was, now) {
             let delta = Delta {
@@ -327,6 +349,7 @@ impl<S: Store> Suppressor<S> {
                 before,
                 now: standing,
                 in_force: in_force.clone(),
+                provisional: provisional.clone(),
                 trigger: Trigger {
                     event_id: event.event_id,
                     kind: event.kind,
@@ -338,7 +361,7 @@ impl<S: Store> Suppressor<S> {
                 position: number,
                 policy,
             };
-            self.metrics.delta(&delta);
+            self.tally.delta(&delta.scope, change, delta.before.as_ref(), delta.now.as_ref());
             let state_key = StateRecord::log_key(&key, &scope);
             let record = DeltaRecord::from(delta);
             let state = record.now.as_ref().map(|standing| StateRecord {
@@ -369,10 +392,12 @@ impl<S: Store> Stage for Suppressor<S> {
     }
 
     async fn process(&mut self, batch: &Batch) -> Result<Outputs, StageError> {
+        self.tally.clear();
         self.work(&batch.records).await
     }
 
     async fn committed(&mut self, batch: &Batch) -> Result<(), StageError> {
+        self.tally.committed();
         for consumed in &batch.records {
             self.note_committed(consumed.position.epoch, consumed.position.partition).await?;
         }
@@ -382,6 +407,7 @@ impl<S: Store> Stage for Suppressor<S> {
     async fn assigned(&mut self, assigned: &Assigned) -> Result<Option<u64>, StageError> {
         let (partition, epoch) = (assigned.partition, assigned.epoch);
         self.policies.since.remove(&partition);
+        self.incidents.forget(partition);
         self.load_policies(partition).await?;
         let applied = self.store.applied(partition).await.map_err(unavailable)?;
         let applied = applied.map(|number| Position::from_number(number, partition));
@@ -411,12 +437,16 @@ impl<S: Store> Stage for Suppressor<S> {
     }
 
     async fn reapply(&mut self, records: &[Consumed]) -> Result<(), StageError> {
-        self.work(records).await.map(|_| ())
+        let applied = self.work(records).await.map(|_| ());
+        self.tally.clear();
+        applied
     }
 
     fn revoked(&mut self, partitions: &[u32]) {
+        self.tally.clear();
         for partition in partitions {
             self.policies.since.remove(partition);
+            self.incidents.forget(*partition);
             self.noted.retain(|(_, noted)| noted != partition);
         }
     }

@@ -1,6 +1,6 @@
 //! The store in memory, row by row as a wide-column store would keep it: for tests and the simulator.
 
-use super::{Due, InForce, MessageEntry, Page, PolicyRow, Store, StoreError, Write};
+use super::{Due, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write};
 use crate::{
     Evidence, History,
     evidence::{Engagement, RowKey},
@@ -51,6 +51,7 @@ struct Tables {
     due: BTreeSet<Due>,
     applied: BTreeMap<u32, u64>,
     policies: BTreeMap<u32, BTreeMap<u64, PolicyRow>>,
+    incidents: BTreeMap<u32, BTreeMap<u64, IncidentRow>>,
     notes: BTreeMap<String, String>,
     journal: Vec<Undo>,
 }
@@ -315,6 +316,19 @@ impl Store for MemoryStore {
         self.weather.step().await?;
         let tables = self.tables();
         let rows = tables.policies.get(&partition);
+        Ok(rows.map(|rows| rows.iter().map(|(at, row)| (*at, row.clone())).collect()).unwrap_or_default())
+    }
+
+    async fn put_incident(&self, partition: u32, position: u64, row: IncidentRow) -> Result<(), StoreError> {
+        self.weather.step().await?;
+        self.tables().incidents.entry(partition).or_default().insert(position, row);
+        Ok(())
+    }
+
+    async fn incidents(&self, partition: u32) -> Result<Vec<(u64, IncidentRow)>, StoreError> {
+        self.weather.step().await?;
+        let tables = self.tables();
+        let rows = tables.incidents.get(&partition);
         Ok(rows.map(|rows| rows.iter().map(|(at, row)| (*at, row.clone())).collect()).unwrap_or_default())
     }
 

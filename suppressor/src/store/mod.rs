@@ -9,12 +9,14 @@
 pub mod cql;
 pub mod embedded;
 pub mod identity;
+mod layout;
 pub mod memory;
+pub mod timed;
 mod value;
 
 use crate::{Evidence, History, evidence::RowKey};
 use async_trait::async_trait;
-use domain::{Decision, EventId, Kind, RecipientKey, Scope, Tenant, Timestamp};
+use domain::{Decision, EventId, Group, Kind, RecipientKey, Ruling, Scope, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A store that cannot answer. It never means "allowed".
@@ -122,6 +124,37 @@ pub struct PolicyRow {
     pub applied_by: String,
 }
 
+/// What is known of an incident from a position of a partition on: what the guard found, or an operator ruled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentRow {
+    /// Which.
+    pub incident: EventId,
+    /// Whose bounces.
+    pub group: Group,
+    /// Start of the jump, in event time.
+    pub from: Timestamp,
+    /// End, in event time; of one that lasts, how far it is known to last.
+    pub to: Timestamp,
+    /// The guard's verdicts of an incident count from 1; 0 in an operator's ruling.
+    pub revision: u32,
+    /// The rate is back to its rhythm.
+    pub is_over: bool,
+    /// What holds for its bounces.
+    pub ruling: Ruling,
+    /// Version of the policy by which it was found.
+    pub policy: u32,
+    /// Hard bounces counted in it so far.
+    pub bounced: u64,
+    /// Of these, of recipients who lately opened or clicked.
+    pub engaged: u64,
+    /// When.
+    pub decided_at: Timestamp,
+    /// `guard`, or who.
+    pub decided_by: String,
+    /// Why.
+    pub note: String,
+}
+
 /// One page of a scan, and where to go on.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
@@ -183,6 +216,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Every policy of a partition with the position since which it holds, oldest first.
     async fn policies(&self, partition: u32) -> Result<Vec<(u64, PolicyRow)>, StoreError>;
+
+    /// Records what is known of an incident in a partition from a position on.
+    async fn put_incident(&self, partition: u32, position: u64, row: IncidentRow) -> Result<(), StoreError>;
+
+    /// Everything known of incidents in a partition with the position since which it is, oldest first.
+    async fn incidents(&self, partition: u32) -> Result<Vec<(u64, IncidentRow)>, StoreError>;
 
     /// A job's note to itself (cursor, last run).
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError>;

@@ -1,10 +1,12 @@
 //! How values lie in rows and columns, whichever engine keeps them: a byte for the layout, then postcard.
 
-use super::StoreError;
-use serde::{Serialize, de::DeserializeOwned};
+use super::{StoreError, layout::Stored};
+use serde::Serialize;
 
 /// First byte of every value, so that a later layout can be told apart.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+/// What [`Stored::read_first`] reads.
+const FIRST_LAYOUT: u8 = 1;
 /// Most values are smaller; what is larger grows.
 const VALUE_BYTES: usize = 512;
 
@@ -37,9 +39,10 @@ pub(super) fn write_value<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError
 }
 
 /// The way back.
-pub(super) fn read_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn read_value<T: Stored>(bytes: &[u8]) -> Result<T, StoreError> {
     match bytes {
         [LAYOUT, rest @ ..] => postcard::from_bytes(rest).map_err(|error| StoreError::Corrupt(error.to_string())),
+        [FIRST_LAYOUT, rest @ ..] => T::read_first(rest).map_err(|error| StoreError::Corrupt(error.to_string())),
         _ => Err(StoreError::Corrupt("written by another version".to_owned())),
     }
 }

@@ -96,6 +96,7 @@ pub(crate) fn row(id: &str, seconds: i64, position: u64) -> Evidence {
         new_policy: None,
         actor: None,
         note: None,
+        marks: Vec::new(),
     }
 }
 
@@ -110,6 +111,7 @@ pub(crate) fn in_force(position: u64, policy: u32) -> InForce {
         provider: "manual".into(),
         source: "me".into(),
         providers: vec!["manual".into()],
+        incident: None,
     };
     InForce { position, policy, address: "A@example.com".into(), decision: Decision::new(vec![cause]) }
 }

@@ -1,11 +1,11 @@
 //! What the contract of `Store` says, whichever engine keeps it.
 
 use crate::bed::{at, every_store, in_force, key, row, write};
-use domain::{Decision, EventId, Kind, Scope, Tenant};
+use domain::{Decision, EventId, Group, Kind, Ruling, Scope, Tenant};
 use suppressor::{
     History, Store as _,
     store::{
-        Due, InForce, MessageEntry, PolicyRow,
+        Due, InForce, IncidentRow, MessageEntry, PolicyRow,
         embedded::{EmbeddedStore, Retention, Sweep},
     },
 };
@@ -145,7 +145,7 @@ async fn scans_page_through_everything_once_in_one_order() {
 }
 
 #[tokio::test]
-async fn policies_and_notes() {
+async fn policies_incidents_and_notes() {
     for crate::bed::Tried { name, store, .. } in every_store().await {
         let policy = |version| PolicyRow {
             version,
@@ -154,6 +154,26 @@ async fn policies_and_notes() {
             applied_at: at(1),
             applied_by: "me".into(),
         };
+        let incident = |revision| IncidentRow {
+            incident: EventId::derive(&["i"]),
+            group: Group::Mailbox("gmail.com".into()),
+            from: at(1),
+            to: at(9),
+            revision,
+            is_over: false,
+            ruling: Ruling::Held,
+            policy: 0,
+            bounced: 5,
+            engaged: 4,
+            decided_at: at(3),
+            decided_by: "guard".into(),
+            note: String::new(),
+        };
+        store.put_incident(1, 8, incident(2)).await.unwrap();
+        store.put_incident(1, 4, incident(1)).await.unwrap();
+        store.put_incident(1, 4, incident(1)).await.unwrap();
+        assert_eq!(store.incidents(1).await.unwrap(), [(4, incident(1)), (8, incident(2))], "{name}");
+        assert_eq!(store.incidents(0).await.unwrap(), [], "{name}");
         store.put_policy(1, 7, policy(2)).await.unwrap();
         store.put_policy(1, 3, policy(1)).await.unwrap();
         store.put_policy(2, 1, policy(9)).await.unwrap();

@@ -154,7 +154,7 @@ pub(crate) fn lane_with(config: AccountConfig, api: Arc<dyn ProviderApi>) -> Lan
 
 /// A lane over a log.
 pub(crate) fn lane_on(log: &MemoryLog, config: AccountConfig, api: Arc<dyn ProviderApi>) -> Lane {
-    let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+    let metrics = Metrics::new(&service::Metrics::new().unwrap()).unwrap();
     let browse = Arc::new(log.clone());
     Lane::new(Account::new(config).unwrap(), api, browse, Arc::new(TokioClock::default()), metrics)
 }

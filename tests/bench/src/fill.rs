@@ -131,6 +131,7 @@ fn suppressed(number: u64, policy: &Policy) -> anyhow::Result<Write> {
         before: None,
         now: Some(cause.standing()),
         in_force: vec![(cause.scope.clone(), cause.reason)],
+        provisional: Vec::new(),
         trigger: Trigger {
             event_id: event.event_id,
             kind: event.kind,

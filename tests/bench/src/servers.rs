@@ -89,6 +89,7 @@ pub(crate) fn gateway_only(directory: &Path) -> anyhow::Result<()> {
         fetch: Arc::new(NoFetch),
         readiness: Readiness::requiring(&[]),
         metrics: Metrics::new()?,
+        traces: service::traces::Traces::off(),
         limits: ingest_gateway::Limits::default(),
     })?;
     runtime()?.block_on(async {

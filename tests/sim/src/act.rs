@@ -2,13 +2,13 @@
 
 use crate::{scenario::Scenario, world::pick};
 use domain::{
-    Attribution, CanonicalEvent, Channel, EventId, Failure, FailureClass, Kind, Recipient, RecipientKey, Scope, Tenant,
-    Timestamp, event::RULES_REVISION,
+    Attribution, CanonicalEvent, Channel, EventId, Failure, FailureClass, Group, Kind, Recipient, RecipientKey, Ruling,
+    Scope, Tenant, Timestamp, event::RULES_REVISION, incident::incident_id,
 };
 use event_log::{Record, memory::SplitMix64};
 use schemas::{
     EncodeError, encode,
-    wire::{EventRecord, RawWebhook},
+    wire::{EventRecord, IncidentVerdict, RawWebhook},
 };
 use std::collections::BTreeMap;
 use suppressor::{evidence::inner, jobs::InnerEvent};
@@ -24,6 +24,8 @@ pub(crate) enum Item {
     Webhook(Vec<String>),
     /// An event as it is.
     Event(Box<CanonicalEvent>),
+    /// What is known of an incident, for one partition.
+    Incident(u32, Box<IncidentVerdict>),
     /// What nobody can read.
     Garbage,
 }
@@ -35,10 +37,13 @@ pub(crate) struct Outside {
     n_recipients: u64,
     is_raw: bool,
     corrects: bool,
+    has_incidents: bool,
     n_facts: u64,
     n_receipts: u64,
     /// Sent before: to be sent again.
     pub(crate) facts: Vec<Fact>,
+    /// The newest that was said of each incident.
+    incidents: Vec<IncidentVerdict>,
 }
 
 /// Something that happened, as its provider knows it.
@@ -80,9 +85,11 @@ impl Outside {
             n_recipients: scenario.n_recipients,
             is_raw: scenario.raw,
             corrects: scenario.corrections,
+            has_incidents: scenario.incidents,
             n_facts: 0,
             n_receipts: 0,
             facts: Vec::new(),
+            incidents: Vec::new(),
         }
     }
 
@@ -120,7 +127,8 @@ impl Outside {
             return again;
         }
         self.n_facts += 1;
-        let kind = weighed(random, &KINDS);
+        let is_bounce = self.has_incidents && random.below(2) == 0;
+        let kind = if is_bounce { Kind::BouncedHard } else { weighed(random, &KINDS) };
         let today = (now.as_seconds() - FIRST_DAY) / DAY;
         // Few days, so that times collide; sometimes a provider's clock is ahead.
         let ago = i64::try_from(random.below(12)).unwrap_or(0);
@@ -196,6 +204,66 @@ impl Outside {
         Item::Event(Box::new(event.into_event()))
     }
 
+    /// An incident begins, goes on or is over, as the guard says it: to every partition.
+    pub(crate) fn incident(&mut self, now: Timestamp, n_partitions: u32) -> Vec<Item> {
+        let random = &mut self.random;
+        let later = |micros: i64, days: u64| micros + i64::try_from(days).unwrap_or(0) * DAY * 1_000_000;
+        let verdict = if !self.incidents.is_empty() && random.below(2) == 0 {
+            let at = random.below(self.incidents.len() as u64) as usize;
+            let known = &mut self.incidents[at];
+            if !known.is_over {
+                known.revision += 1;
+                (known.to, known.is_over) = (later(known.to, random.below(3)), random.below(2) == 0);
+                known.decided_at = now.as_micros();
+            }
+            known.clone()
+        } else {
+            let group = match random.below(3) {
+                0 if self.is_raw => Group::Provider("generic".to_owned()),
+                0 => Group::Provider("sendgrid".to_owned()),
+                _ => Group::Mailbox("example.com".to_owned()),
+            };
+            let today = (now.as_seconds() - FIRST_DAY) / DAY;
+            let from = day((today - i64::try_from(random.below(10)).unwrap_or(0)).max(0));
+            let verdict = IncidentVerdict {
+                incident: incident_id(&group, from).to_string(),
+                group: group.to_string(),
+                from: from.as_micros(),
+                to: later(from.as_micros(), random.below(14)),
+                revision: 1,
+                is_over: false,
+                ruling: Ruling::Held.as_str().to_owned(),
+                policy: 0,
+                bounced: 0,
+                engaged: 0,
+                decided_at: now.as_micros(),
+                decided_by: "guard".to_owned(),
+                note: String::new(),
+            };
+            match self.incidents.iter().find(|known| known.incident == verdict.incident) {
+                Some(known) => known.clone(),
+                None => {
+                    self.incidents.push(verdict.clone());
+                    verdict
+                }
+            }
+        };
+        (0..n_partitions).map(|partition| Item::Incident(partition, Box::new(verdict.clone()))).collect()
+    }
+
+    /// Every incident that goes on is over, as the guard says of each at last.
+    pub(crate) fn end_incidents(&mut self, now: Timestamp, n_partitions: u32) -> Vec<Item> {
+        let open = self.incidents.iter_mut().filter(|known| !known.is_over);
+        let ended = open.map(|known| {
+            (known.revision, known.is_over, known.decided_at) = (known.revision + 1, true, now.as_micros());
+            known.clone()
+        });
+        let all = |verdict: IncidentVerdict| {
+            (0..n_partitions).map(move |partition| Item::Incident(partition, Box::new(verdict.clone())))
+        };
+        ended.flat_map(all).collect()
+    }
+
     /// A recipient is to be forgotten; nothing that was sent of it is sent again.
     pub(crate) fn erase(&mut self, now: Timestamp) -> (Item, RecipientKey) {
         let erased = self.random.below(self.n_recipients);
@@ -221,6 +289,7 @@ impl Outside {
             |key, value| Record { key, value: Some(value), headers: Vec::new(), timestamp_ms: now.as_millis() };
         Ok(match item {
             Item::Garbage => (record(Some("default/email/r0@example.com".into()), "not avro".into()), None),
+            Item::Incident(_, verdict) => (record(None, encode(&**verdict)?), None),
             Item::Event(event) => {
                 let key = event.key().to_log_key();
                 (record(Some(key.into()), encode(&EventRecord::from((**event).clone()))?), None)

@@ -1,11 +1,14 @@
 //! The reference: the committed events log folded record by record, with nothing but `decide` in common with the stage.
 
 use crate::{Invariant, Red};
-use domain::{CanonicalEvent, Change, Decision, Delta, Kind, RecipientKey, Scope, Standing};
+use domain::{
+    CanonicalEvent, Change, Decision, Delta, Group, IncidentMark, Kind, RecipientKey, Ruling, Scope, Standing,
+    Timestamp,
+};
 use event_log::Consumed;
 use schemas::{
     decode,
-    wire::{DeltaRecord, EventRecord, PolicyApplied},
+    wire::{DeltaRecord, EventRecord, IncidentVerdict, PolicyApplied},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use suppressor::{Evidence, Policy, policy::decide};
@@ -46,6 +49,8 @@ pub(crate) struct Fold {
     pub(crate) events: Vec<CanonicalEvent>,
     /// Number and partition of records that are no events.
     pub(crate) bad: Vec<(u64, u32)>,
+    /// What each partition was told of incidents.
+    verdicts: BTreeMap<u32, Vec<IncidentVerdict>>,
     since: BTreeMap<u32, u32>,
     policies: BTreeMap<u32, Arc<Policy>>,
 }
@@ -71,6 +76,10 @@ impl Fold {
             self.policies.insert(version, Arc::new(policy));
             return Ok(());
         }
+        if let Ok(verdict) = decode::<IncidentVerdict>(value) {
+            self.verdicts.entry(partition).or_default().push(verdict);
+            return Ok(());
+        }
         let event = decode::<EventRecord>(value).ok().and_then(|record| CanonicalEvent::try_from(record).ok());
         match event {
             Some(event) => self.event(event, number, partition),
@@ -83,7 +92,13 @@ impl Fold {
 
     fn event(&mut self, event: CanonicalEvent, number: u64, partition: u32) -> Result<(), Red> {
         let in_partition = self.since.get(&partition).copied().unwrap_or_default();
-        let row = Evidence::of(&event, number, in_partition);
+        let mut row = Evidence::of(&event, number, in_partition);
+        if let Some(row) = row.as_mut().filter(|row| row.kind == Kind::BouncedHard && row.is_own_failure()) {
+            let verdicts = self.verdicts.get(&partition).map(Vec::as_slice).unwrap_or_default();
+            let known = Spoken::all(verdicts).into_values();
+            let marks = known.filter(|spoken| spoken.has(&event.key(), row)).filter_map(|spoken| spoken.mark().ok());
+            row.marks = marks.filter(|mark| mark.ruling != Ruling::Confirmed).collect();
+        }
         let (key, channel) = (event.key(), event.channel);
         self.events.push(event);
         let Some(row) = row else { return Ok(()) };
@@ -109,6 +124,103 @@ impl Fold {
     /// The policy of a version that the log holds.
     pub(crate) fn policy(&self, version: u32) -> Option<&Policy> {
         self.policies.get(&version).map(AsRef::as_ref)
+    }
+}
+
+impl Fold {
+    /// How many were told to the first partition.
+    pub(crate) fn n_verdicts(&self) -> u64 {
+        self.verdicts.get(&0).map_or(0, |verdicts| verdicts.len() as u64)
+    }
+
+    /// Every bounce in an incident has been told what holds for it at last; none outside of one has.
+    pub(crate) fn incidents_reach(&self) -> Result<(), Red> {
+        let Some(verdicts) = self.verdicts.get(&0) else { return Ok(()) };
+        let known = Spoken::all(verdicts);
+        for (key, folded) in &self.recipients {
+            let erased = folded.rows.iter().rposition(|row| row.kind == Kind::Erased).unwrap_or(0);
+            let rows = &folded.rows[erased..];
+            for row in rows.iter().filter(|row| row.kind == Kind::BouncedHard && row.is_own_failure()) {
+                for spoken in known.values() {
+                    let told = last_told(row, rows, &spoken.last.incident);
+                    let is_in = spoken.has(key, row);
+                    let is_right = match told {
+                        None => !is_in || spoken.ruling == Ruling::Confirmed,
+                        // The end may have been drawn in after it was marked by its position.
+                        Some(told) => told == spoken.ruling || !is_in,
+                    };
+                    if !is_right {
+                        let detail = format!("{}: told {told:?}, said is {spoken:?} of {row:?}", key.to_log_key());
+                        return Err(Red::new(Invariant::IncidentReaches, detail));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the newest row says of a bounce in an incident.
+fn last_told(bounce: &Evidence, rows: &[Evidence], incident: &str) -> Option<Ruling> {
+    let told = rows.iter().filter(|row| {
+        row.kind == Kind::Reconsidered || (row.event_id == bounce.event_id && row.position == bounce.position)
+    });
+    let marks = told.flat_map(|row| row.marks.iter().map(move |mark| (row.kind, row.position, mark)));
+    let at = bounce.effective_at();
+    let reaching = marks.filter(|(kind, _, mark)| {
+        let is_told = *kind != Kind::Reconsidered || (mark.from <= at && at <= mark.to);
+        let is_its = match &mark.group {
+            Group::Provider(name) => *name == bounce.provider,
+            Group::Mailbox(_) => true,
+        };
+        mark.incident.to_string() == incident && is_told && is_its
+    });
+    reaching.max_by_key(|(_, position, mark)| (*position, mark.ruling)).map(|(_, _, mark)| mark.ruling)
+}
+
+/// All that a partition was told of one incident, in its order.
+#[derive(Debug)]
+struct Spoken {
+    last: IncidentVerdict,
+    ruling: Ruling,
+    ruled_at: i64,
+}
+
+impl Spoken {
+    fn all(verdicts: &[IncidentVerdict]) -> BTreeMap<&str, Self> {
+        let mut all: BTreeMap<&str, Self> = BTreeMap::new();
+        for verdict in verdicts {
+            let first = || Self { last: verdict.clone(), ruling: Ruling::Held, ruled_at: -1 };
+            let spoken = all.entry(&verdict.incident).or_insert_with(first);
+            let ruling = verdict.ruling.parse().unwrap_or(Ruling::Held);
+            if verdict.revision > spoken.last.revision {
+                spoken.last = verdict.clone();
+            } else if verdict.revision == 0 && (verdict.decided_at, ruling) > (spoken.ruled_at, spoken.ruling) {
+                (spoken.ruling, spoken.ruled_at) = (ruling, verdict.decided_at);
+            }
+        }
+        all
+    }
+
+    fn has(&self, key: &RecipientKey, row: &Evidence) -> bool {
+        let at = row.effective_at().as_micros();
+        let is_of_group = match self.last.group.split_once(':') {
+            Some(("mailbox", domain)) => key.recipient.as_str().ends_with(&format!("@{domain}")),
+            Some((_, provider)) => key.recipient.as_str().contains('@') && row.provider == provider,
+            None => false,
+        };
+        is_of_group && self.last.from <= at && at <= self.last.to
+    }
+
+    fn mark(&self) -> Result<IncidentMark, String> {
+        let time = |micros| Timestamp::from_micros(micros).map_err(|error| error.to_string());
+        Ok(IncidentMark {
+            incident: self.last.incident.parse().map_err(|_| "id".to_owned())?,
+            group: self.last.group.parse().map_err(|_| "group".to_owned())?,
+            ruling: self.ruling,
+            from: time(self.last.from)?,
+            to: time(self.last.to)?,
+        })
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Invariant {
     Expires,
     /// An applied policy reaches every recipient with evidence (R9).
     PolicyReaches,
+    /// What is found or ruled of an incident reaches every bounce in it, and no other.
+    IncidentReaches,
     /// The same events in any order give the same state.
     AnyOrder,
     /// A provider holds whom it is to hold back, and nobody else.
@@ -80,6 +82,10 @@ pub struct Seen {
     pub n_expired: u64,
     /// Policies applied.
     pub n_policies: u64,
+    /// Verdicts on incidents in the log.
+    pub n_verdicts: u64,
+    /// Deltas that say that something is provisional.
+    pub n_provisional: u64,
     /// Rewinds.
     pub n_rewinds: u64,
     /// Dead letters.
@@ -99,6 +105,8 @@ impl std::ops::AddAssign for Seen {
         self.n_logs += other.n_logs;
         self.n_expired += other.n_expired;
         self.n_policies += other.n_policies;
+        self.n_verdicts += other.n_verdicts;
+        self.n_provisional += other.n_provisional;
         self.n_rewinds += other.n_rewinds;
         self.n_dead += other.n_dead;
         self.n_bootstraps += other.n_bootstraps;

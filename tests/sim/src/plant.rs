@@ -13,7 +13,7 @@ use std::{
 use suppressor::{
     History, Store, StoreError,
     evidence::RowKey,
-    store::{Due, InForce, MessageEntry, Page, PolicyRow, Write, memory::MemoryStore},
+    store::{Due, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Write, memory::MemoryStore},
 };
 
 /// A breach of one of the rules.
@@ -47,6 +47,8 @@ pub enum Bug {
     R8CacheKept,
     /// R9: the newest policy holds for every position.
     R9NewestPolicy,
+    /// A verdict on an incident holds from when it is stored, and not from its position.
+    IncidentByWallTime,
     /// A lane that begins takes deltas for covered by `state` that came after it.
     LaneCoversTooMuch,
     /// No breach: the group loses its positions, and the owner must refuse to start (R4).
@@ -55,7 +57,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every breach.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::R1Register,
         Self::R2StoredIsKnown,
         Self::R2Unfenced,
@@ -69,6 +71,7 @@ impl Bug {
         Self::R7ExpiredIdFromScan,
         Self::R8CacheKept,
         Self::R9NewestPolicy,
+        Self::IncidentByWallTime,
         Self::LaneCoversTooMuch,
     ];
 
@@ -99,6 +102,9 @@ impl Bug {
             }
             Self::R9NewestPolicy => {
                 (scenario.policies, scenario.crashes, scenario.log_faults) = (true, true, true);
+            }
+            Self::IncidentByWallTime => {
+                (scenario.incidents, scenario.crashes, scenario.log_faults) = (true, true, true);
             }
             Self::LaneCoversTooMuch => scenario.lanes = scenario.n_acts / 2,
         }
@@ -292,6 +298,18 @@ impl Store for Plant {
     async fn policies(&self, partition: u32) -> Result<Vec<(u64, PolicyRow)>, StoreError> {
         let mut rows = self.inner.policies(partition).await?;
         if self.bug == Bug::R9NewestPolicy {
+            (0..).zip(&mut rows).for_each(|(at, row)| row.0 = at);
+        }
+        Ok(rows)
+    }
+
+    async fn put_incident(&self, partition: u32, position: u64, row: IncidentRow) -> Result<(), StoreError> {
+        self.inner.put_incident(partition, position, row).await
+    }
+
+    async fn incidents(&self, partition: u32) -> Result<Vec<(u64, IncidentRow)>, StoreError> {
+        let mut rows = self.inner.incidents(partition).await?;
+        if self.bug == Bug::IncidentByWallTime {
             (0..).zip(&mut rows).for_each(|(at, row)| row.0 = at);
         }
         Ok(rows)

@@ -264,7 +264,7 @@ impl Lanes {
             timeout_ms: 10_000,
             dry_run: false,
         });
-        let metrics = Metrics::new(&prometheus::Registry::new()).expect("metrics of one lane");
+        let metrics = Metrics::new(&service::Metrics::new().expect("a registry")).expect("metrics of one lane");
         let clock = Arc::new(WorldClock(Arc::clone(&self.clock)));
         let _timers = self.enter();
         Lane::new(

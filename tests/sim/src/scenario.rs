@@ -38,6 +38,8 @@ pub struct Scenario {
     pub erasures: bool,
     /// A newer revision of the rules reads some failures otherwise.
     pub corrections: bool,
+    /// The guard finds incidents, operators rule, and sweeps bring it to those that came before.
+    pub incidents: bool,
     /// So many acts before the end the lanes of a provider begin; none if 0.
     pub lanes: u32,
     /// What is broken on purpose.
@@ -70,6 +72,7 @@ impl Scenario {
             new_logs,
             erasures,
             corrections: often(3),
+            incidents: false,
             lanes: 0,
             bug: Bug::None,
         };
@@ -79,6 +82,7 @@ impl Scenario {
         if random.below(10) < 2 {
             scenario.lanes = 1 + random.below(u64::from(scenario.n_acts)) as u32;
         }
+        scenario.incidents = random.below(10) < 3;
         scenario
     }
 

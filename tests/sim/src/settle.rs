@@ -3,7 +3,7 @@
 use crate::{
     Invariant, Red,
     act::DAY,
-    fold::Fold,
+    fold::{Fold, Told},
     oracle::{NORMALIZERS, PARTITIONS},
     provider::LANES,
     worker::{Role, Worker},
@@ -50,6 +50,7 @@ impl World {
             self.run_job(JobKind::Sweep)?;
             self.drain()?;
         }
+        self.sweep_incidents()?;
         self.pass(LONG);
         // The first scan finds what is due, the second drops what was applied.
         for _ in 0..2 {
@@ -60,6 +61,28 @@ impl World {
         self.workers.extend(zombies);
         self.drain()?;
         self.verdict()
+    }
+
+    /// Until nothing is left to do.
+    fn sweep_incidents(&mut self) -> Result<(), Red> {
+        if !self.scenario.incidents {
+            return Ok(());
+        }
+        // Whoever ruled may have been cut off in the middle.
+        self.pass(DAY);
+        // What lay beyond an end that was moved too late is reached when it is over.
+        for item in self.outside.end_incidents(self.now(), self.scenario.n_partitions) {
+            self.send(item);
+        }
+        self.drain()?;
+        for _ in 0..ROUNDS_MAX {
+            self.run_job(JobKind::SweepIncidents)?;
+            self.drain()?;
+            if self.are_swept {
+                return Ok(());
+            }
+        }
+        Err(Red::new(Invariant::Progress, "the sweeps over incidents do not end"))
     }
 
     /// Every end passes while scans still fail.
@@ -171,6 +194,11 @@ impl World {
         if self.scenario.policies {
             swept(&fold)?;
         }
+        self.seen.n_verdicts = fold.n_verdicts();
+        let told = fold.recipients.values().flat_map(|folded| &folded.told);
+        let is_provisional = |told: &&Told| told.now.as_ref().is_some_and(|now| now.incident.is_some());
+        self.seen.n_provisional = told.filter(is_provisional).count() as u64;
+        fold.incidents_reach()?;
         self.any_order(&fold)
     }
 
@@ -203,7 +231,11 @@ impl World {
 
     /// The same events shuffled, doubled and cut otherwise, through the stage, give the same state.
     fn any_order(&mut self, fold: &Fold) -> Result<(), Red> {
-        if self.scenario.policies || self.scenario.erasures || self.scenario.bug != crate::Bug::None {
+        if self.scenario.policies
+            || self.scenario.incidents
+            || self.scenario.erasures
+            || self.scenario.bug != crate::Bug::None
+        {
             return Ok(());
         }
         let mut first: BTreeMap<_, Consumed> = BTreeMap::new();

@@ -10,7 +10,7 @@ use crate::{
     weather::SimWeather,
     worker::{Role, SimSuppressor, Worker},
 };
-use domain::{RecipientKey, Timestamp};
+use domain::{RecipientKey, Ruling, Timestamp};
 use event_log::{
     Fatal, Position, RunnerEvent, TopicSpec,
     memory::{MemberId, MemoryLog, NoFaults, SeededFaults, SplitMix64},
@@ -30,7 +30,12 @@ use std::{
 };
 use suppressor::{
     Policy,
-    jobs::{JobError, expiry::Expiry, reconsider, unengaged},
+    jobs::{
+        JobError,
+        expiry::Expiry,
+        incidents::{self, Sweeps},
+        reconsider, unengaged,
+    },
     stage::NoMetrics,
     store::memory::MemoryStore,
 };
@@ -46,6 +51,8 @@ pub(crate) enum JobKind {
     Unengaged,
     ApplyPolicy,
     Sweep,
+    Rule,
+    SweepIncidents,
 }
 
 type JobFuture = Pin<Box<dyn Future<Output = Result<usize, JobError>> + Send>>;
@@ -72,6 +79,8 @@ pub(crate) struct World {
     pub(crate) tick: u64,
     pub(crate) seen: Seen,
     pub(crate) is_calm: bool,
+    /// The last sweep over incidents found nothing left to do.
+    pub(crate) are_swept: bool,
     expiry: Arc<Mutex<Option<Expiry>>>,
     n_workers: u64,
     /// Lanes have begun.
@@ -103,6 +112,7 @@ impl World {
             tick: 0,
             seen: Seen::default(),
             is_calm: false,
+            are_swept: false,
             expiry: Arc::default(),
             n_workers: 0,
             have_lanes: false,
@@ -208,6 +218,13 @@ impl World {
                 let item = self.outbox.swap_remove(at);
                 self.send(item);
             }
+            56..=61 if self.scenario.incidents => {
+                for item in self.outside.incident(now, self.scenario.n_partitions) {
+                    self.send(item);
+                }
+            }
+            62..=65 if self.scenario.incidents => self.begin(JobKind::Rule),
+            66..=71 if self.scenario.incidents => self.begin(JobKind::SweepIncidents),
             _ => {
                 let item = self.outside.tell(now);
                 self.send(item);
@@ -229,7 +246,8 @@ impl World {
         let now = self.now();
         let topic = if matches!(item, Item::Webhook(_)) { topics::RAW } else { topics::EVENTS };
         let Ok((record, receipt)) = self.outside.record(&item, now) else { return };
-        let result = self.log().append_now(topic, None, record);
+        let partition = if let Item::Incident(partition, _) = &item { Some(*partition) } else { None };
+        let result = self.log().append_now(topic, partition, record);
         self.tell(|| format!("send {item:?} -> {result:?}"));
         match result {
             Ok(_) => self.acknowledged.extend(receipt),
@@ -248,6 +266,7 @@ impl World {
         let now = self.now();
         let expiry = Arc::clone(&self.expiry);
         let document = self.document();
+        let drawn = self.random.below(64);
         self.jobs.push((
             kind,
             self.is_calm,
@@ -268,6 +287,16 @@ impl World {
                         async move { reconsider::apply(&store, &log, &document, now, "jo").await.map(|v| v as usize) },
                     )
                 }
+                JobKind::Rule => Box::pin(async move {
+                    let known: Vec<_> = incidents::known(&store).await?.into_keys().collect();
+                    let Some(id) = known.get(drawn as usize % known.len().max(1)) else { return Ok(0) };
+                    let ruling = if drawn.is_multiple_of(3) { Ruling::Confirmed } else { Ruling::Undone };
+                    incidents::rule(&store, &log, *id, ruling, now, ("jo", "looked")).await.map(|_| 1)
+                }),
+                JobKind::SweepIncidents => Box::pin(async move {
+                    let swept = Sweeps::default().step(&store, &log, now).await?;
+                    Ok(usize::from(!swept.over))
+                }),
                 JobKind::Sweep => {
                     Box::pin(async move { reconsider::sweep(&store, &log, now).await.map(|(count, _)| count) })
                 }
@@ -342,6 +371,7 @@ impl World {
         match (kind, result) {
             (JobKind::Expiry, Ok(count)) => self.seen.n_expired += count as u64,
             (JobKind::ApplyPolicy, Ok(_)) => self.seen.n_policies += 1,
+            (JobKind::SweepIncidents, Ok(left)) => self.are_swept = left == 0,
             (_, Err(error)) if is_calm => {
                 return Err(Red::new(Invariant::Broken, format!("{kind:?} failed in calm weather: {error}")));
             }

@@ -97,6 +97,7 @@ fn many(first: u64) {
         ("new logs", seen.n_logs),
         ("ends", seen.n_expired),
         ("policies", seen.n_policies),
+        ("verdicts on incidents", seen.n_verdicts),
         ("rewinds", seen.n_rewinds),
         ("dead letters", seen.n_dead),
         ("slices of lanes' beginnings", seen.n_bootstraps),
@@ -104,6 +105,8 @@ fn many(first: u64) {
     for (what, count) in met {
         assert!(count > seeds / 50, "only {count} {what} in {seeds} seeds");
     }
+    // Where nothing else suppresses for good, and a bounce falls into an incident.
+    assert!(seen.n_provisional > seeds / 100, "only {} provisional deltas in {seeds} seeds", seen.n_provisional);
 }
 
 #[test]
@@ -180,6 +183,11 @@ fn r8_caches_outlive_assignments() {
 #[test]
 fn r9_newest_policy_everywhere() {
     turns_red(Bug::R9NewestPolicy);
+}
+
+#[test]
+fn a_verdict_on_an_incident_by_wall_time() {
+    turns_red(Bug::IncidentByWallTime);
 }
 
 #[test]

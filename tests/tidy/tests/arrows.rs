@@ -5,7 +5,7 @@
 use serde_json::Value;
 use std::{collections::BTreeMap, process::Command};
 
-const SERVICES: [&str; 4] = ["ingest-gateway", "normalizer", "suppressor", "syncer"];
+const SERVICES: [&str; 5] = ["ingest-gateway", "normalizer", "suppressor", "syncer", "notifier"];
 
 /// Package → (dependency, whether it is for tests only).
 fn graph() -> BTreeMap<String, Vec<(String, bool)>> {
@@ -43,6 +43,7 @@ fn arrows_point_one_way() {
     assert_eq!(uses("service"), [""; 0], "service knows nobody");
     assert_eq!(uses("providers"), ["domain"]);
     assert_eq!(uses("schemas"), ["domain"]);
+    assert_eq!(uses("notifier"), ["domain", "event-log", "schemas", "service"]);
     for service in SERVICES {
         for used in uses(service) {
             assert!(!SERVICES.contains(&used), "{service} depends on {used}: services meet only in schemas");

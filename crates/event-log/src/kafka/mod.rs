@@ -14,6 +14,7 @@ mod append;
 mod browse;
 mod client;
 mod config;
+mod look;
 mod message;
 mod observers;
 mod reader;
@@ -25,6 +26,7 @@ pub use admin::{Admin, AdminError, TopicNow, TopicWanted};
 pub use append::Health;
 pub use client::{Token, Tokens};
 pub use config::{Compression, ConfigError, KafkaConfig, Mechanism, Oauth, Protocol, Redacted, Security};
+pub use look::{ClusterNow, LookError, PartitionNow, look};
 pub use session::{JoinError, KafkaSession, Member};
 
 use append::Appender;

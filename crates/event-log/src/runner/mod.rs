@@ -166,6 +166,8 @@ pub struct Runner<S, T> {
     /// Partitions that are ours: the stage is told of all of them at a rewind.
     ours: Vec<u32>,
     size: BatchSize,
+    /// See [`Observer::oldest`].
+    oldest_ms: Option<i64>,
     /// When the batch that is open was polled.
     polled_at: Option<Instant>,
     /// Rewinds since the last commit.
@@ -185,6 +187,7 @@ impl<S: Session, T: Stage> Runner<S, T> {
             pending: VecDeque::new(),
             ours: Vec::new(),
             size: BatchSize::new(options.latency_target, options.limits.records_max),
+            oldest_ms: None,
             polled_at: None,
             n_rewinds: 0,
             is_unsure: false,
@@ -228,6 +231,11 @@ impl<S: Session, T: Stage> Runner<S, T> {
         self.session.lag()
     }
 
+    /// The timestamp of the oldest record that is not processed yet: see [`Observer::oldest`].
+    pub const fn oldest_ms(&self) -> Option<i64> {
+        self.oldest_ms
+    }
+
     /// Takes one step. The session's calls block, so it belongs on a thread of its own. After an error the runner has
     /// ended: the process must end too, and the next owner reads the truth from the log.
     pub async fn step(&mut self) -> Result<RunnerEvent, Fatal> {
@@ -260,6 +268,7 @@ impl<S: Session, T: Stage> Runner<S, T> {
             Polled::Batch(batch) => {
                 let n_records = batch.records.len();
                 self.polled_at = Some(Instant::now());
+                self.oldest_ms = batch.records.iter().map(|consumed| consumed.record.timestamp_ms).min();
                 (Phase::Process(batch), RunnerEvent::Polled(n_records))
             }
             change => (Phase::Poll, self.change(change)),
@@ -278,9 +287,13 @@ impl<S: Session, T: Stage> Runner<S, T> {
                 self.ours.retain(|partition| !partitions.contains(partition));
                 self.pending.retain(|pending| !partitions.contains(&pending.partition()));
                 self.stage.revoked(&partitions);
+                self.oldest_ms = self.oldest_ms.filter(|_| !self.ours.is_empty());
                 RunnerEvent::Revoked(partitions)
             }
-            Polled::Batch(_) | Polled::Nothing => RunnerEvent::Nothing,
+            Polled::Batch(_) | Polled::Nothing => {
+                self.oldest_ms = self.oldest_ms.filter(|_| self.session.lag() != Some(0));
+                RunnerEvent::Nothing
+            }
         }
     }
 
@@ -318,6 +331,7 @@ impl<S: Session, T: Stage> Runner<S, T> {
             self.size.took(batch.records.len(), polled_at.elapsed());
         }
         let mut report = BatchReport::of(&batch, &outputs);
+        self.oldest_ms = report.newest_ms.filter(|_| self.session.lag() != Some(0));
         match self.stage.committed(&batch).await {
             Ok(()) => {}
             // The batch is done and is never seen again: what the stage wanted to tidy up is left lying, not lost.

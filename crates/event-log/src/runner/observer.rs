@@ -12,6 +12,11 @@ pub trait Observer: Send + Sync + std::fmt::Debug {
     /// Records not polled yet, told after a commit, when there is nothing to poll, and while the stage stands still.
     fn lag(&self, _stage: &'static str, _n_records: u64) {}
 
+    /// The timestamp of the oldest record that is not processed yet, told whenever it may have changed: of the batch that is
+    /// open, exactly; between two batches while more is there, the newest of the batch before, which what follows is not
+    /// older than (within its partition). `None` once nothing is known to wait.
+    fn oldest(&self, _stage: &'static str, _at_ms: Option<i64>) {}
+
     /// The runner ended: by a shutdown, or for good. Called once, whatever happened, a panic too.
     fn ended(&self, _stage: &'static str, _result: Result<(), &Fatal>) {}
 }

@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::JoinHandle,
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -102,18 +102,36 @@ fn run<S: Session, T: Stage>(
         .enable_all()
         .build()
         .map_err(|error| Fatal::Start(error.to_string()))?;
+    let mut unread_since = None;
     while runner.is_open() || !shutdown.is_cancelled() {
         let (phase, began) = (runner.phase(), Instant::now());
         let event = runtime.block_on(runner.step())?;
         observer.stepped(stage, phase, &event, began.elapsed());
         tell(stage, &event);
-        if tells_lag(&event)
-            && let Some(n_records) = runner.lag()
-        {
-            observer.lag(stage, n_records);
+        if tells_lag(&event) {
+            let lag = runner.lag();
+            if let Some(n_records) = lag {
+                observer.lag(stage, n_records);
+            }
+            observer.oldest(stage, oldest(runner.oldest_ms(), lag, &mut unread_since));
+        } else if matches!(event, RunnerEvent::Polled(_)) {
+            observer.oldest(stage, runner.oldest_ms());
         }
     }
     Ok(())
+}
+
+/// Of what was never polled nobody knows the time: then it counts from when it was first seen to wait.
+fn oldest(polled_ms: Option<i64>, lag: Option<u64>, unread_since: &mut Option<i64>) -> Option<i64> {
+    if polled_ms.is_some() || lag.is_none_or(|n_records| n_records == 0) {
+        *unread_since = None;
+        return polled_ms;
+    }
+    let now_ms = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    };
+    Some(*unread_since.get_or_insert_with(now_ms))
 }
 
 /// Also while the stage stands still: that is when it grows.
@@ -149,4 +167,21 @@ fn tell(stage: &'static str, event: &RunnerEvent) {
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&'static str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_never_polled_counts_from_when_it_was_seen_to_wait() {
+        let mut since = None;
+        assert_eq!(oldest(Some(5), Some(3), &mut since), Some(5));
+        assert_eq!((oldest(None, Some(0), &mut since), oldest(None, None, &mut since), since), (None, None, None));
+        let first = oldest(None, Some(3), &mut since).unwrap();
+        assert!(first > 1_700_000_000_000, "{first}");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert_eq!(oldest(None, Some(9), &mut since), Some(first));
+        assert_eq!((oldest(None, Some(0), &mut since), since), (None, None));
+    }
 }

@@ -362,6 +362,25 @@ async fn tidying_up_that_fails_loses_nothing() {
     assert_eq!(log.committed_offset(GROUP, "single", 0), Some(1));
 }
 
+#[tokio::test]
+async fn the_time_of_the_oldest_record_that_waits_is_known() {
+    let log = MemoryLog::new(&topics());
+    for at_ms in [50, 40, 60, 70, 80, 90] {
+        log.append_now("single", None, at(at_ms, "k", "v")).unwrap();
+    }
+    let stage = Copying::default();
+    stage.script().process.push_back(StageError::Unavailable("away".to_owned()));
+    let mut runner = runner(&log, &stage);
+    let mut seen = vec![None];
+    while runner.step().await.unwrap() != RunnerEvent::Nothing {
+        if seen.last() != Some(&runner.oldest_ms()) {
+            seen.push(runner.oldest_ms());
+        }
+    }
+    // A batch that fails, and a smaller one of the same; what is behind it is not older than its newest; the rest.
+    assert_eq!(seen, [None, Some(40), Some(50), Some(60), None]);
+}
+
 #[derive(Debug, Default)]
 struct Watching(Mutex<Vec<String>>);
 

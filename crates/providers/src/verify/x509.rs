@@ -14,6 +14,8 @@ const END: &str = "-----END CERTIFICATE-----";
 const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
+/// Certificates of one file that are looked at: bundles of roots have some 150.
+const CHAIN_MAX: usize = 1_000;
 /// The explicit tag around the version.
 const VERSION: u8 = 0xa0;
 
@@ -35,6 +37,9 @@ pub enum CertificateError {
     /// Not X.509, or not with an RSA key.
     #[error("it is no X.509 certificate with an RSA key")]
     NotRsa,
+    /// Not X.509.
+    #[error("it is no X.509 certificate")]
+    NotX509,
 }
 
 impl Certificate {
@@ -47,21 +52,25 @@ impl Certificate {
         Self::read_der(&der).ok_or(CertificateError::NotRsa)
     }
 
+    /// When the first certificate of a PEM text that ends does so, whatever their keys are: of a chain each one counts.
+    pub fn first_end(text: &str) -> Result<Timestamp, CertificateError> {
+        let mut blocks = text.split_inclusive(END).filter(|block| block.contains(BEGIN)).take(CHAIN_MAX).peekable();
+        if blocks.peek().is_none() {
+            return Err(CertificateError::NotPem);
+        }
+        let mut first: Option<Timestamp> = None;
+        for block in blocks {
+            let der = der(block).ok_or(CertificateError::NotPem)?;
+            let (_, end) = Parts::read(&der).ok_or(CertificateError::NotX509)?.period;
+            first = Some(first.map_or(end, |first| first.min(end)));
+        }
+        first.ok_or(CertificateError::NotPem)
+    }
+
     /// `Certificate` of RFC 5280, 4.1. What is not needed is passed over.
     fn read_der(der: &[u8]) -> Option<Self> {
-        let (certificate, after) = read(SEQUENCE, der)?;
-        let (body, _) = read(SEQUENCE, certificate)?;
-        let body = read(VERSION, body).map_or(body, |(_, rest)| rest);
-        let (_serial, body) = read(INTEGER, body)?;
-        let (_algorithm, body) = read(SEQUENCE, body)?;
-        let (_issuer, body) = read(SEQUENCE, body)?;
-        let (validity, body) = read(SEQUENCE, body)?;
-        let (_subject, body) = read(SEQUENCE, body)?;
-        let (info, _) = read(SEQUENCE, body)?;
-        let (not_before, validity) = time(validity)?;
-        let (not_after, end) = time(validity)?;
-        let key = rsa::public_key(info)?.to_owned();
-        (after.is_empty() && end.is_empty()).then_some(Self { key, not_before, not_after })
+        let Parts { period: (not_before, not_after), info } = Parts::read(der)?;
+        Some(Self { key: rsa::public_key(info)?.to_owned(), not_before, not_after })
     }
 
     /// When its validity ends.
@@ -78,6 +87,31 @@ impl Certificate {
     /// Whether a signature over a message was made with its key.
     pub(crate) fn verifies(&self, algorithm: &'static RsaParameters, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(algorithm, &self.key).verify(message, signature).is_ok()
+    }
+}
+
+/// What of a certificate does not hang on the kind of its key.
+struct Parts<'a> {
+    /// Not before, not after.
+    period: (Timestamp, Timestamp),
+    /// `SubjectPublicKeyInfo`.
+    info: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn read(der: &'a [u8]) -> Option<Self> {
+        let (certificate, after) = read(SEQUENCE, der)?;
+        let (body, _) = read(SEQUENCE, certificate)?;
+        let body = read(VERSION, body).map_or(body, |(_, rest)| rest);
+        let (_serial, body) = read(INTEGER, body)?;
+        let (_algorithm, body) = read(SEQUENCE, body)?;
+        let (_issuer, body) = read(SEQUENCE, body)?;
+        let (validity, body) = read(SEQUENCE, body)?;
+        let (_subject, body) = read(SEQUENCE, body)?;
+        let (info, _) = read(SEQUENCE, body)?;
+        let (not_before, validity) = time(validity)?;
+        let (not_after, end) = time(validity)?;
+        (after.is_empty() && end.is_empty()).then_some(Self { period: (not_before, not_after), info })
     }
 }
 
@@ -152,6 +186,21 @@ mod tests {
             check(UTC_TIME, wrong, None);
         }
         check(GENERALIZED_TIME, "210907000000Z", None);
+    }
+
+    #[test]
+    fn the_first_end_of_a_chain_counts_whatever_the_keys() {
+        let elliptic = include_str!("../sns/fixtures/elliptic.pem");
+        let expired = include_str!("../sns/fixtures/expired.pem");
+        let end = |text: &str| Certificate::first_end(text).map(|end| end.to_string());
+        assert_eq!(end(PEM).as_deref(), Ok("2035-01-01T00:00:00Z"));
+        assert_eq!(end(elliptic).as_deref(), Ok("2035-01-01T00:00:00Z"));
+        let sooner = end(expired);
+        assert!(sooner.as_deref().is_ok_and(|end| end < "2035"), "{sooner:?}");
+        assert_eq!(end(&format!("{PEM}\n{expired}{elliptic}")), sooner);
+        assert_eq!(end(&format!("{expired}{PEM}")), sooner);
+        assert_eq!(end("nothing"), Err(CertificateError::NotPem));
+        assert_eq!(end(&format!("{PEM}{BEGIN}\nMIIB\n{END}")), Err(CertificateError::NotX509));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{fmt::Write as _, path::Path};
 /// Verbs of `config`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Say whether `quell up` could start with it, and if not, what to change; and run the fixtures of its adapters
+    /// Say whether `quell up`, or with kafka.brokers `quell serve`, could start with it, and if not, what to change; and run the fixtures of its adapters
     #[command(
         after_help = "Exit codes: 0 it could, and every fixture does as it says, 1 a fixture of an adapter does not, 2 it could not\n\n\
             Example:\n  quell --config quell.toml config check"
@@ -43,7 +43,11 @@ impl ConfigCommand {
 }
 
 fn check(config: &Config, output: Output) -> anyhow::Result<Verdict> {
-    config.check_embedded()?;
+    if config.kafka.brokers.is_empty() {
+        config.check_embedded()?;
+    } else {
+        config.check_cluster()?;
+    }
     let adapters = &config.adapters;
     let reports: Vec<Report> =
         adapters.declared.iter().map(|declared| fixtures::run(declared, adapters.providers)).collect();

@@ -1,4 +1,7 @@
-//! `quell export`: everything in force, as CSV or NDJSON; or, for moving, everything that is known.
+//! `quell export`: everything in force, as CSV or NDJSON; for a warehouse, events, deltas and what is in force, as Parquet;
+//! or, for moving, everything that is known.
+
+mod parquet;
 
 use super::{
     Output, Verdict,
@@ -24,19 +27,25 @@ const LINE_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "Columns: recipient, channel, scope, reason, since, until (empty: for good), rule, provider.\n\
     With --output json, one JSON document a line. A file appears only once it is whole.\n\n\
+    --parquet DIR writes events, deltas, state and suppression_list as Parquet files in DIR/TABLE/tenant=T/date=D: events and \
+    deltas since the run before, and what is in force now. A run that was interrupted is done again by the next one, and no \
+    row comes twice. It reads the log itself: a cluster runs on, an embedded engine must be stopped.\n\n\
     --state takes all that is known of every recipient, for `quell import --state` into another pair of engines. It reads \
     log and store themselves: drain and stop what runs on them first.\n\n\
-    Exit codes: 0 done, 2 it could not be done\n\n\
-    Example:\n  quell export suppressions.csv --tenant acme\n  quell --config quell.toml export state.ndjson --state")]
+    Exit codes: 0 done, 1 with --parquet: done, but some records were gone or could not be read, 2 it could not be done\n\n\
+    Example:\n  quell export suppressions.csv --tenant acme\n  quell --config quell.toml export --parquet lake\n  quell --config quell.toml export state.ndjson --state")]
 pub(crate) struct Export {
     /// File to write; standard output without it
     #[arg(default_value = "-")]
     file: PathBuf,
     /// Take all that is known, for moving to other engines
-    #[arg(long)]
+    #[arg(long, group = "whole")]
     state: bool,
+    /// Write Parquet files into this folder, beside those of earlier runs
+    #[arg(long, group = "whole", value_name = "DIR", conflicts_with = "file")]
+    parquet: Option<PathBuf>,
     /// Which engines of the configuration; without it the cluster, if it names one
-    #[arg(long, requires = "state", value_name = "ENGINES")]
+    #[arg(long, requires = "whole", value_name = "ENGINES")]
     engines: Option<Engines>,
     #[command(flatten)]
     api: ApiArgs,
@@ -64,6 +73,12 @@ struct Line<'a> {
 
 impl Export {
     pub(crate) async fn run(self, config: Option<&Path>, output: Output) -> anyhow::Result<Verdict> {
+        if let Some(dir) = &self.parquet {
+            let config = Config::load(config)?;
+            let engines = Engines::choose(self.engines, &config);
+            let wanted = parquet::Wanted { dir, tenant: self.api.tenant.as_deref() };
+            return parquet::run(&config, engines, &wanted, output).await;
+        }
         if self.state {
             let config = Config::load(config)?;
             let mut file = PartFile::create(&self.file)?;

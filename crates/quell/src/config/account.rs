@@ -69,6 +69,9 @@ pub(crate) struct AccountConfig {
     /// Plan and record, but call nothing.
     #[serde(default)]
     pub(crate) dry_run: bool,
+    /// Send the `traceparent` of a call's span along.
+    #[serde(default)]
+    pub(crate) traceparent: bool,
     /// Allow a `base_url` on this machine or a private network. For tests and gateways of your own.
     #[serde(default)]
     pub(crate) allow_private: bool,

@@ -2,18 +2,26 @@
 
 mod account;
 mod adapter;
+mod alarms;
 mod engine;
 mod gateway;
 mod lookup;
+mod metrics;
 mod source;
+mod subscriber;
+mod traces;
 mod unsubscribe;
 
 pub(crate) use account::AccountConfig;
 pub(crate) use adapter::{Adapters, Declared};
+pub(crate) use alarms::AlarmsConfig;
 pub(crate) use engine::EngineConfig;
 pub(crate) use gateway::GatewayConfig;
 pub(crate) use lookup::{LookupConfig, Role};
+pub(crate) use metrics::MetricsConfig;
 pub(crate) use source::SourceConfig;
+pub(crate) use subscriber::SubscriberConfig;
+pub(crate) use traces::TracesConfig;
 pub(crate) use unsubscribe::UnsubscribeConfig;
 
 use crate::registry::RegistryConfig;
@@ -21,7 +29,7 @@ use anyhow::{Context as _, bail};
 use domain::classify::{UserRule, UserRules};
 use event_log::kafka::KafkaConfig;
 use serde::{Deserialize, Serialize};
-use service::{Secret, config, telemetry::LogFormat};
+use service::{Secret, config, telemetry::LogFormat, traces::Environment};
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
@@ -66,8 +74,14 @@ pub(crate) struct Config {
     /// Links for unsubscribing by one click.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unsubscribe: Option<UnsubscribeConfig>,
+    /// Which mailbox domains have figures of their own.
+    pub(crate) metrics: MetricsConfig,
+    /// Alarms without Prometheus.
+    pub(crate) alarms: AlarmsConfig,
     /// Logs.
     pub(crate) logs: LogsConfig,
+    /// Where traces go.
+    pub(crate) traces: TracesConfig,
     /// Endpoints of providers.
     #[serde(rename = "source")]
     pub(crate) sources: Vec<SourceConfig>,
@@ -76,6 +90,9 @@ pub(crate) struct Config {
     /// Accounts at providers that are told of suppressions.
     #[serde(rename = "account")]
     pub(crate) accounts: Vec<AccountConfig>,
+    /// Endpoints that are told of changes by webhook.
+    #[serde(rename = "subscriber")]
+    pub(crate) subscribers: Vec<SubscriberConfig>,
 }
 
 impl Default for Config {
@@ -95,10 +112,14 @@ impl Default for Config {
             policy: PolicyConfig::default(),
             unengaged: UnengagedConfig::default(),
             unsubscribe: None,
+            metrics: MetricsConfig::default(),
+            alarms: AlarmsConfig::default(),
             logs: LogsConfig::default(),
+            traces: TracesConfig::default(),
             sources: Vec::new(),
             classify: Vec::new(),
             accounts: Vec::new(),
+            subscribers: Vec::new(),
         }
     }
 }
@@ -153,11 +174,13 @@ pub(crate) struct LogsConfig {
     pub(crate) format: LogFormat,
     /// A filter such as `info,ingest_gateway=debug`.
     pub(crate) filter: String,
+    /// Most lines a minute from one place in the code, of `debug` and `trace` a hundred times as many; 0 is any number.
+    pub(crate) lines_per_minute: u64,
 }
 
 impl Default for LogsConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
+        Self { format: LogFormat::Text, filter: "info".to_owned(), lines_per_minute: 60 }
     }
 }
 
@@ -168,6 +191,7 @@ impl Config {
         config.declare(file)?;
         let follow = |reference: &str| Secret::follow(reference).map(|secret| secret.expose().to_owned());
         config.kafka.security.resolve(follow).map_err(|error| anyhow::anyhow!("kafka.security: {error}"))?;
+        config.traces.adopt(Environment::read(|name| std::env::var(name).ok()))?;
         config.check()?;
         Ok(config)
     }
@@ -214,11 +238,21 @@ impl Config {
             }
             syncer::Account::new(account.to_lane())?;
         }
+        let mut names = BTreeSet::new();
+        for subscriber in &self.subscribers {
+            if !names.insert(&subscriber.name) {
+                bail!("two subscribers are called {:?}; lanes go by name", subscriber.name);
+            }
+            notifier::Subscriber::new(subscriber.to_lane())?;
+        }
+        self.alarms.check()?;
         if let Some(file) = &self.policy.file {
             let document =
                 std::fs::read_to_string(file).with_context(|| format!("cannot read policy.file {}", file.display()))?;
             suppressor::Policy::parse(1, &document).with_context(|| file.display().to_string())?;
         }
+        self.metrics.check()?;
+        self.traces.check()?;
         if self.unengaged.every_hours == 0 {
             bail!("unengaged.every_hours must be at least 1");
         }

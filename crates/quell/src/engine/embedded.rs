@@ -52,10 +52,13 @@ impl Engine for Embedded {
 
 fn topic_specs(config: &Config) -> Vec<TopicSpec> {
     const DAY_MS: u64 = 86_400_000;
+    /// Longer than the guard's memory reaches back.
+    const STATISTICS_DAYS: u64 = 7;
     let spec = |topic: topics::Topic| {
         let days = match topic.name {
             topics::RAW => config.engine.raw_days,
             topics::EVENTS => config.engine.events_days,
+            topics::STATISTICS => STATISTICS_DAYS,
             _ => config.engine.deltas_days,
         };
         TopicSpec {

@@ -21,7 +21,7 @@ pub(crate) const DRIP: &str = "secret-of-drip-under-attack";
 pub(crate) const POSTMARK: (&str, &str) = ("postmark", "password-under-attack");
 pub(crate) const BEARER: &str = "bearer-of-dsn-under-attack";
 /// Every address that is sent anywhere ends like this, so that none can hide in a log.
-const DOMAIN: &str = "victim.example";
+pub(crate) const DOMAIN: &str = "victim.example";
 
 pub(crate) const GENERIC_PATH: &str = "/webhooks/generic";
 pub(crate) const SENDGRID_PATH: &str = "/webhooks/sendgrid";

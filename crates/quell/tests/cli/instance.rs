@@ -127,6 +127,41 @@ impl Instance {
         assert!(told.is_ok() && child.wait().expect("it ends").success(), "{}", read(&self.path("log")));
     }
 
+    /// Ends it as a power cut does.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+
+    /// Adds to the configuration of one that is not started yet.
+    pub(crate) fn configure(&self, more: &str) {
+        let config = read(&self.path("quell.toml"));
+        self.write("quell.toml", &format!("{config}\n{more}"));
+    }
+
+    /// Where its lookups are answered.
+    pub(crate) fn lookup_port(&self) -> u16 {
+        self.lookup
+    }
+
+    /// Asks the lookup API; gives back the lines of the answer as JSON.
+    pub(crate) fn lines(&self, path: &str) -> Vec<Value> {
+        let url = format!("http://127.0.0.1:{}{path}", self.lookup);
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {READ_TOKEN}").parse().expect("a header's value"));
+        let answer = call_once(HttpCall { method: Method::GET, url, headers, body: Bytes::new() }).expect("an answer");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let text = String::from_utf8(answer.body.to_vec()).expect("UTF-8");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// What the admin port says.
+    pub(crate) fn admin(&self, path: &str) -> String {
+        let answer = self.get(self.admin, path).expect("the admin port answers");
+        String::from_utf8(answer.body.to_vec()).expect("UTF-8")
+    }
+
     /// A path in its folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -200,6 +235,12 @@ impl Instance {
         assert_eq!(answer.status, 202, "{:?}", answer.body);
         let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");
         answer["receipt_id"].as_str().expect("a receipt").to_owned()
+    }
+
+    /// What its admin port shows.
+    pub(crate) fn metrics(&self) -> String {
+        let answer = self.get(self.admin, "/metrics").expect("the admin port answers");
+        String::from_utf8(answer.body.to_vec()).expect("UTF-8")
     }
 
     fn get(&self, port: u16, path: &str) -> Option<HttpAnswer> {

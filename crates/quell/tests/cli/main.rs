@@ -3,9 +3,16 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod adapters;
+mod alarms;
 mod answers;
+mod doctor;
+mod examples;
 mod instance;
 mod lists;
+mod logs;
+mod metrics;
 mod moving;
 mod operations;
+mod subscribers;
+mod traces;
 mod unsubscribe;

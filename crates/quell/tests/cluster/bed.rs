@@ -200,6 +200,12 @@ impl Instance {
         }
     }
 
+    /// What its admin port shows.
+    pub(crate) fn metrics(&self) -> String {
+        let answer = get(self.admin, "/metrics").expect("the admin port answers");
+        String::from_utf8(answer.body.to_vec()).expect("UTF-8")
+    }
+
     /// What it wrote so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

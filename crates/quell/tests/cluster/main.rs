@@ -3,7 +3,12 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bed;
+mod doctor;
+#[path = "../cli/examples.rs"]
+#[expect(dead_code, reason = "the commands' tests run the others")]
+mod examples;
 mod moving;
+mod notifier;
 mod oauth;
 mod reader;
 mod serve;

@@ -43,8 +43,35 @@ fn parts_wait_for_what_they_need() {
     parts.iter_mut().for_each(|part| part.wait_ready());
     parts[0].drip_bounce("jane@example.com", "2026-01-20T10:00:00Z");
     parts[3].until(1, &["check", "jane@example.com"]);
+    each_shows_its_figures(&parts);
     for mut part in parts {
         assert_eq!(part.terminate(), Some(0), "{}", part.log());
+    }
+}
+
+/// Each role shows what the page lists, and what went through it.
+fn each_shows_its_figures(parts: &[Instance]) {
+    let counted = [
+        r#"quell_gateway_webhooks_total{cause="accepted",provider="drip",source="default",status="202"} 1"#,
+        r#"quell_normalizer_events_total{kind="bounced_hard",provider="drip"} 1"#,
+        r#"quell_suppressions_in_force{reason="hard_bounce",scope="all",tenant="default"} 1"#,
+        r#"quell_lookup_requests_total{route="/v1/check",status="200"} "#,
+    ];
+    let page = include_str!("../../../../docs/metrics.md");
+    for (part, counted) in parts.iter().zip(counted) {
+        let began = Instant::now();
+        // The count of the store begins a moment after the partitions are ours.
+        let text = loop {
+            let text = part.metrics();
+            if text.lines().any(|line| line.starts_with(counted)) {
+                break text;
+            }
+            assert!(began.elapsed() < PATIENCE, "never {counted}:\n{text}");
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+            assert!(page.contains(&format!("| `{name}` |")), "{name} is not in docs/metrics.md");
+        }
     }
 }
 

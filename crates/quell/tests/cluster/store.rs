@@ -38,7 +38,7 @@ fn a_store_is_migrated_and_the_doctor_sees_it() {
 
     // Other tests may have registered them.
     let (word, detail) = health(&well, "schema registry");
-    assert!(word == "ok" && detail.contains("7 schemas"), "{detail}");
+    assert!(word == "ok" && detail.contains("9 schemas"), "{detail}");
     let mut away = bed.command(&["doctor", "--offline", "-o", "json"]);
     let away = ended(away.env("QUELL__registry__url", "http://127.0.0.1:1")).with(1).json();
     let (word, detail) = health(&away, "schema registry");

@@ -26,7 +26,7 @@ fn a_cluster_follows_its_declaration() {
     // Nothing there: told, not made without a word, then made.
     let missing = small(&["topics", "check", "-o", "json"]).with(1).json();
     let found = missing["differences"].as_array().expect("a list");
-    assert_eq!((found.len(), &found[0]["act"]), (6, &"create".into()), "{missing}");
+    assert_eq!((found.len(), &found[0]["act"]), (8, &"create".into()), "{missing}");
     let unasked = small(&["topics", "apply"]).with(2);
     assert!(unasked.err.contains("--yes") && unasked.out.contains("quell.state.v1"), "{unasked:?}");
     small(&["topics", "check"]).with(1);

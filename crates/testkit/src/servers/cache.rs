@@ -29,32 +29,61 @@ enum Fetched {
 struct Parts {
     /// Names the folder: it changes with every version.
     name: &'static str,
-    fetched: Fetched,
+    /// Each into a folder below it.
+    fetched: &'static [(&'static str, Fetched)],
     about_megabytes: u32,
 }
+
+/// Jars of the folder itself.
+const HERE: &str = ".";
 
 const fn parts(kind: Kind) -> Parts {
     match kind {
         Kind::Kafka => Parts {
             name: "kafka-4.3.1",
-            fetched: Fetched::Jars(&[
-                ["org.apache.kafka", "kafka_2.13", "4.3.1"],
-                // Kafka brings the logging interface, but nothing behind it.
-                ["org.slf4j", "slf4j-simple", "1.7.36"],
-            ]),
+            fetched: &[(
+                HERE,
+                Fetched::Jars(&[
+                    ["org.apache.kafka", "kafka_2.13", "4.3.1"],
+                    // Kafka brings the logging interface, but nothing behind it.
+                    ["org.slf4j", "slf4j-simple", "1.7.36"],
+                ]),
+            )],
             about_megabytes: 44,
         },
         Kind::Cql => Parts {
             name: "cassandra-5.0.9",
-            fetched: Fetched::Jars(&[["org.apache.cassandra", "cassandra-all", "5.0.9"]]),
+            fetched: &[(HERE, Fetched::Jars(&[["org.apache.cassandra", "cassandra-all", "5.0.9"]]))],
             about_megabytes: 67,
         },
         Kind::Registry => Parts {
             name: "apicurio-registry-3.0.9",
             // Its parent is not in Maven Central, so it cannot be asked for as a dependency.
-            fetched: Fetched::Archive("io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all"),
+            fetched: &[(HERE, Fetched::Archive("io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all"))],
             about_megabytes: 109,
         },
+        Kind::Connect => Parts {
+            // The worker, and the plugins at the versions that deploy/connect names.
+            name: "connect-4.3.1-1",
+            fetched: &[
+                (
+                    HERE,
+                    Fetched::Jars(&[
+                        ["org.apache.kafka", "connect-runtime", "4.3.1"],
+                        ["org.apache.kafka", "connect-json", "4.3.1"],
+                        ["org.slf4j", "slf4j-simple", "1.7.36"],
+                    ]),
+                ),
+                ("plugins/debezium", Fetched::Archive("io.debezium:debezium-connector-jdbc:3.6.0.Final:tar.gz:plugin")),
+                (
+                    "plugins/apicurio",
+                    Fetched::Jars(&[["io.apicurio", "apicurio-registry-utils-converter", "2.6.13.Final"]]),
+                ),
+            ],
+            about_megabytes: 120,
+        },
+        // From Debian: nothing to fetch.
+        Kind::Postgres => Parts { name: "postgres", fetched: &[], about_megabytes: 0 },
     }
 }
 
@@ -80,7 +109,11 @@ pub(crate) fn fetch(kind: Kind) -> Result<PathBuf, ServerError> {
     let fresh = servers.join(format!(".fetching-{}", parts.name));
     let _ = fs::remove_dir_all(&fresh);
     fs::create_dir_all(&fresh).map_err(ServerError::io("making the cache folder"))?;
-    download(kind, &parts, &fresh)?;
+    for (folder, fetched) in parts.fetched {
+        let into = fresh.join(folder);
+        fs::create_dir_all(&into).map_err(ServerError::io("making the cache folder"))?;
+        download(kind, parts.name, fetched, &into)?;
+    }
     fs::rename(&fresh, &done).map_err(ServerError::io("moving fetched files into place"))?;
     eprintln!("servers: fetched {kind} in {:.1} s", started.elapsed().as_secs_f32());
     Ok(done)
@@ -95,10 +128,10 @@ pub(crate) fn lock(path: &Path) -> Result<File, ServerError> {
     Ok(file)
 }
 
-fn download(kind: Kind, parts: &Parts, into: &Path) -> Result<(), ServerError> {
-    match parts.fetched {
+fn download(kind: Kind, name: &str, fetched: &Fetched, into: &Path) -> Result<(), ServerError> {
+    match fetched {
         Fetched::Jars(jars) => {
-            fs::write(into.join("pom.xml"), pom(parts.name, jars)).map_err(ServerError::io("writing a pom"))?;
+            fs::write(into.join("pom.xml"), pom(name, jars)).map_err(ServerError::io("writing a pom"))?;
             maven(kind, into, &["dependency:copy-dependencies", "-DoutputDirectory=lib", "-DincludeScope=runtime"])
         }
         Fetched::Archive(artifact) => {

@@ -3,7 +3,7 @@
 use super::{
     Kind, Origin, ServerError, docker,
     find::Found,
-    free_ports, kafka, probe,
+    free_ports, kafka, postgres, probe,
     registry::{self, API},
     watchdog::Watchdog,
 };
@@ -16,6 +16,8 @@ use testcontainers::{ContainerRequest, GenericImage, ImageExt, core::IntoContain
 /// From the start of the container, its image being there, to its answer.
 const PATIENCE: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(100);
+/// Of the PostgreSQL in a container, which nobody reaches but this machine.
+const PASSWORD: &str = "word-of-a-container";
 
 /// What a container is made of.
 #[derive(Debug)]
@@ -49,6 +51,17 @@ fn recipe(kind: Kind, advertised: &str) -> Recipe {
         Kind::Registry => {
             Recipe { image: "apicurio/apicurio-registry", tag: "3.0.9", port: 8080, variables: vec![], command: vec![] }
         }
+        Kind::Postgres => Recipe {
+            image: "library/postgres",
+            tag: "15.14",
+            port: 5432,
+            variables: [("USER", postgres::USER), ("PASSWORD", PASSWORD), ("DB", postgres::DATABASE)]
+                .map(|(name, value)| (format!("POSTGRES_{name}"), value.to_owned()))
+                .to_vec(),
+            command: vec![],
+        },
+        // As Kafka's own image starts one, but nothing asks for it.
+        Kind::Connect => Recipe { image: "apache/kafka", tag: "4.3.1", port: 8083, variables: vec![], command: vec![] },
     }
 }
 
@@ -87,7 +100,11 @@ pub(crate) fn start(kind: Kind) -> Result<Found, ServerError> {
     let watchdog = Watchdog::new(&["docker", "rm", "--force", "--volumes", name.as_str()].map(AsRef::as_ref))
         .map_err(ServerError::io("starting a watchdog"))?;
     run(kind, recipe(kind, &address), port, &name)?;
-    let address = if kind == Kind::Registry { format!("http://{address}{API}") } else { address };
+    let address = match kind {
+        Kind::Registry => format!("http://{address}{API}"),
+        Kind::Postgres => postgres::url(PASSWORD, &address),
+        Kind::Kafka | Kind::Cql | Kind::Connect => address,
+    };
     wait(kind, &address)?;
     if kind == Kind::Registry {
         registry::set_backward(&address)?;
@@ -127,6 +144,8 @@ fn wait(kind: Kind, address: &str) -> Result<(), ServerError> {
             }),
             Kind::Cql => probe::cql(address),
             Kind::Registry => probe::registry(address),
+            Kind::Postgres => postgres::answers(&postgres::place(address).unwrap_or_default()),
+            Kind::Connect => probe::connect(address).map(drop),
         };
         match answer {
             Ok(()) => return Ok(()),
@@ -153,7 +172,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_an_image_of_a_fixed_version() {
-        for kind in [Kind::Kafka, Kind::Cql, Kind::Registry] {
+        for kind in [Kind::Kafka, Kind::Cql, Kind::Registry, Kind::Postgres] {
             let recipe = recipe(kind, "127.0.0.1:1");
             assert!(recipe.image.contains('/') && recipe.tag.contains('.') && recipe.port > 0, "{recipe:?}");
         }

@@ -1,6 +1,6 @@
 //! Finds one server of each kind for all tests of a process.
 
-use super::{CqlOptions, JvmCql, JvmKafka, JvmRegistry, KafkaOptions, ServerError, container, probe};
+use super::{CqlOptions, JvmCql, JvmKafka, JvmRegistry, KafkaOptions, LocalPostgres, ServerError, container, probe};
 use std::{
     fmt::{self, Debug},
     sync::{Arc, OnceLock},
@@ -12,6 +12,9 @@ pub enum Kind {
     Kafka,
     Cql,
     Registry,
+    Postgres,
+    /// Never shared: a worker belongs to the Kafka of its test.
+    Connect,
 }
 
 impl Kind {
@@ -21,6 +24,8 @@ impl Kind {
             Self::Kafka => &["QUELL_TEST_KAFKA"],
             Self::Cql => &["QUELL_TEST_CQL", "SCYLLA_URI"],
             Self::Registry => &["QUELL_TEST_REGISTRY"],
+            Self::Postgres => &["QUELL_TEST_POSTGRES"],
+            Self::Connect => &[],
         }
     }
 
@@ -30,6 +35,8 @@ impl Kind {
             Self::Kafka => "QUELL_TEST_KAFKA",
             Self::Cql => "QUELL_TEST_CQL",
             Self::Registry => "QUELL_TEST_REGISTRY",
+            Self::Postgres => "QUELL_TEST_POSTGRES",
+            Self::Connect => "",
         }
     }
 
@@ -37,6 +44,8 @@ impl Kind {
         match self {
             Self::Kafka | Self::Cql => "host:port",
             Self::Registry => "the base URL of its Confluent API",
+            Self::Postgres => "postgresql://user:password@host:port/database",
+            Self::Connect => "the base URL of its REST API",
         }
     }
 }
@@ -47,6 +56,8 @@ impl fmt::Display for Kind {
             Self::Kafka => "Kafka",
             Self::Cql => "CQL store",
             Self::Registry => "schema registry",
+            Self::Postgres => "PostgreSQL",
+            Self::Connect => "Kafka Connect",
         })
     }
 }
@@ -56,6 +67,7 @@ impl fmt::Display for Kind {
 pub enum Origin {
     Environment,
     Container,
+    /// A process of this machine; most run on its Java machine.
     Java,
 }
 
@@ -123,6 +135,14 @@ shared!(
     /// The base URL of the Confluent API: `{url}/subjects` lists the subjects.
     url
 );
+shared!(
+    /// The PostgreSQL of this process. Its user may make databases: each test makes one of its own.
+    Postgres,
+    postgres,
+    Kind::Postgres,
+    /// `postgresql://user:password@host:port/database`, as `psql` takes it.
+    url
+);
 
 fn find(kind: Kind) -> Result<Found, ServerError> {
     if let Some((variable, address)) = given(kind, |name| std::env::var(name).ok())? {
@@ -171,6 +191,11 @@ fn on_java(kind: Kind) -> Result<Found, ServerError> {
             let server = JvmRegistry::start()?;
             found(server.url().to_owned(), Box::new(server))
         }
+        Kind::Postgres => {
+            let server = LocalPostgres::start()?;
+            found(server.url().to_owned(), Box::new(server))
+        }
+        Kind::Connect => return Err(ServerError::NotRunning { kind }),
     })
 }
 
@@ -191,6 +216,9 @@ fn given(kind: Kind, variable: impl Fn(&str) -> Option<String>) -> Result<Option
 fn place(kind: Kind, address: &str) -> Option<String> {
     if kind == Kind::Registry {
         return probe::split_url(address).map(|(place, _)| place);
+    }
+    if kind == Kind::Postgres {
+        return super::postgres::place(address);
     }
     let first = address.split(',').next()?.trim();
     let (host, port) = first.rsplit_once(':')?;

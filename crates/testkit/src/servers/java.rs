@@ -33,7 +33,7 @@ pub(crate) struct Plan {
     pub kind: Kind,
     /// Holds everything that the server writes. It goes with this process.
     pub dir: TempDir,
-    /// What follows `java`.
+    /// What follows the program.
     pub arguments: Vec<OsString>,
     pub probe: Probe,
     /// How long a start may take on a busy machine.
@@ -43,7 +43,8 @@ pub(crate) struct Plan {
 /// One server process.
 pub(crate) struct JavaServer {
     plan: Plan,
-    java: PathBuf,
+    program: PathBuf,
+    environment: Vec<(String, String)>,
     state: Mutex<State>,
 }
 
@@ -56,10 +57,24 @@ struct State {
 impl JavaServer {
     /// Starts and waits until the server serves.
     pub(crate) fn start(plan: Plan) -> Result<Self, ServerError> {
-        let java = program("java")?;
+        Self::start_program(plan, program("java")?)
+    }
+
+    /// The same with a program that is not `java`.
+    pub(crate) fn start_program(plan: Plan, program: PathBuf) -> Result<Self, ServerError> {
+        Self::start_with(plan, program, &[])
+    }
+
+    /// The same, with further variables in its environment.
+    pub(crate) fn start_with(
+        plan: Plan,
+        program: PathBuf,
+        environment: &[(String, String)],
+    ) -> Result<Self, ServerError> {
         let watchdog = Watchdog::new(&["rm".as_ref(), "-rf".as_ref(), "--".as_ref(), plan.dir.path().as_os_str()])
             .map_err(ServerError::io("starting a watchdog"))?;
-        let server = Self { plan, java, state: Mutex::new(State { child: None, watchdog, starts: 0 }) };
+        let state = Mutex::new(State { child: None, watchdog, starts: 0 });
+        let server = Self { plan, program, environment: environment.to_vec(), state };
         server.start_again()?;
         Ok(server)
     }
@@ -85,8 +100,9 @@ impl JavaServer {
         let errors = log.try_clone().map_err(ServerError::io("sharing a server's log"))?;
         let mut child = Command::new("sh")
             .args(["-c", GATE, "quell-test-server"])
-            .arg(&self.java)
+            .arg(&self.program)
             .args(&self.plan.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.plan.dir.path())
             .stdin(Stdio::piped())
             .stdout(log)

@@ -1,15 +1,17 @@
-//! Real servers for tests: Apache Kafka, a CQL store and a Confluent-compatible schema registry.
+//! Real servers for tests: Apache Kafka, a CQL store, a Confluent-compatible schema registry, PostgreSQL, Kafka Connect.
 //!
-//! [`kafka()`], [`cql()`] and [`registry()`] give one shared server a process, found by an address in the environment
-//! (`QUELL_TEST_KAFKA`, `QUELL_TEST_CQL`, `QUELL_TEST_REGISTRY`), else started as a container where Docker answers, else
-//! on the local Java machine with files from Maven Central. Tests share it, so each makes topics, groups, keyspaces and
-//! subjects of its own. [`JvmKafka`], [`JvmCql`] and [`JvmRegistry`] belong to one test, which may stop, kill and pause
-//! them. All of them block until they serve, and end with the process, however it ends.
+//! [`kafka()`], [`cql()`], [`registry()`] and [`postgres()`] give one shared server a process, found by an address in the
+//! environment (`QUELL_TEST_KAFKA`, `QUELL_TEST_CQL`, `QUELL_TEST_REGISTRY`, `QUELL_TEST_POSTGRES`), else started as a
+//! container where Docker answers, else on this machine: PostgreSQL from Debian's package, the others on the Java machine
+//! with files from Maven Central. Tests share it, so each makes topics, groups, keyspaces, subjects and databases of its
+//! own. [`JvmKafka`], [`JvmCql`], [`JvmRegistry`], [`LocalPostgres`] and [`JvmConnect`] belong to one test, which may stop,
+//! kill and pause them. All of them block until they serve, and end with the process, however it ends.
 
 mod cache;
 mod certificates;
 mod clash;
 mod client;
+mod connect;
 mod container;
 mod cql;
 mod docker;
@@ -17,15 +19,18 @@ mod error;
 mod find;
 mod java;
 mod kafka;
+mod postgres;
 pub mod probe;
 mod registry;
 mod watchdog;
 
 pub use client::java_client;
+pub use connect::{ConnectOptions, JvmConnect};
 pub use cql::{CqlOptions, CqlSecurity, JvmCql};
 pub use error::ServerError;
-pub use find::{Cql, Kafka, Kind, Origin, Registry, cql, kafka, registry};
+pub use find::{Cql, Kafka, Kind, Origin, Postgres, Registry, cql, kafka, postgres, registry};
 pub use kafka::{JvmKafka, KafkaOptions, KafkaSecurity};
+pub use postgres::LocalPostgres;
 pub use registry::JvmRegistry;
 pub use watchdog::Watchdog;
 

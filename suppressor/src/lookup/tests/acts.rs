@@ -244,3 +244,29 @@ async fn dead_letters_are_listed_and_replayed() {
     assert_eq!((answer.status, &answer.json()["skipped"]), (202, &json!(["1.1"])));
     assert_eq!((&answer.json()["replayed"], events().len()), (&json!(2), 3));
 }
+
+#[tokio::test]
+async fn what_a_subscriber_did_not_take_goes_back_to_it_alone() {
+    let bed = Bed::new();
+    let undelivered = |topic: &str| {
+        let mut letter = letter("default", topic, Some(b"a delta"));
+        letter.stage = schemas::headers::NOTIFIER.to_owned();
+        letter.headers.insert("subscriber".to_owned(), "crm".to_owned());
+        encode(&letter).unwrap()
+    };
+    put(&bed, topics::DEAD_LETTER, 0, undelivered(topics::DELTAS));
+    put(&bed, topics::DEAD_LETTER, 0, undelivered(topics::REDELIVERIES));
+    let body = Body::from(json!({ "all": true }).to_string());
+    let answer = bed.call_as("writer", "POST", "/v1/dead-letters/replay", None, &[], body).await;
+    assert_eq!((answer.status, &answer.json()["replayed"]), (202, &json!(2)));
+    let appended = |topic: &str| -> Vec<_> {
+        [0, 1].iter().flat_map(|partition| bed.log.records(topic, *partition)).map(|found| found.record).collect()
+    };
+    assert_eq!(appended(topics::DELTAS), [], "no delta is told twice");
+    let back = appended(topics::REDELIVERIES);
+    assert_eq!(back.len(), 2);
+    for record in back {
+        assert_eq!(record.value.as_deref(), Some(&b"a delta"[..]));
+        assert!(record.headers.iter().any(|header| header.name == "subscriber" && header.value == "crm"));
+    }
+}

@@ -140,6 +140,7 @@ impl Bed {
             open,
             reparse: Some(Arc::new(Mirror)),
             spooled: Some(Arc::new(Drained)),
+            metrics: None,
             limits,
         }
     }

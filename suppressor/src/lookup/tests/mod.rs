@@ -3,7 +3,9 @@
 mod acts;
 mod bed;
 mod checks;
+mod counted;
 mod follow;
+mod incidents;
 mod whys;
 
 use super::routes::{OPENAPI, routes};

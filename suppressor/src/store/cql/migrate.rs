@@ -26,8 +26,10 @@ pub struct Migration {
 }
 
 /// Every version, oldest first. A file that was ever released is never changed: a new one follows it.
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "001_tables", text: include_str!("migrations/001_tables.cql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "001_tables", text: include_str!("migrations/001_tables.cql") },
+    Migration { version: 2, name: "002_incidents", text: include_str!("migrations/002_incidents.cql") },
+];
 
 /// How long one who applies a version has before another may take it over.
 const LEASE_SECONDS: i32 = 120;
@@ -122,7 +124,7 @@ pub(super) async fn refuse_others(session: &Session, keyspace: &str) -> Result<(
     )))
 }
 
-async fn report(session: &Session, keyspace: &str) -> Result<SchemaReport, StoreError> {
+pub(super) async fn report(session: &Session, keyspace: &str) -> Result<SchemaReport, StoreError> {
     let applied = applied(session, keyspace).await?;
     let mut findings = Vec::new();
     for migration in MIGRATIONS {

@@ -11,6 +11,7 @@
 
 mod config;
 mod due;
+mod look;
 mod migrate;
 mod scan;
 mod session;
@@ -20,12 +21,13 @@ mod write;
 
 pub use config::{Consistency, CqlConfig, CqlConfigError, CqlTls, Replication, ReplicationClass, SerialConsistency};
 pub use due::{bucket_of, hour_of};
+pub use look::{StoreNow, look};
 pub use migrate::{Finding, Migration, SchemaReport, check, migrate};
 pub use session::ConnectError;
 pub use tokens::TokenBinding;
 
 use super::{
-    Due, InForce, MessageEntry, Page, PolicyRow, Store, StoreError, Write,
+    Due, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write,
     value::{read_value, write_value},
 };
 use crate::History;
@@ -337,6 +339,17 @@ impl Store for CqlStore {
 
     async fn policies(&self, partition: u32) -> Result<Vec<(u64, PolicyRow)>, StoreError> {
         let statement = self.bound(|statements| &statements.policies, &(partition_key(partition),))?;
+        let found: Vec<(i64, Vec<u8>)> = self.rows(statement).await?;
+        found.into_iter().map(|(position, row)| Ok((number(position)?, read_value(&row)?))).collect()
+    }
+
+    async fn put_incident(&self, partition: u32, position: u64, row: IncidentRow) -> Result<(), StoreError> {
+        let values = (partition_key(partition), signed(position), write_value(&row)?, stamp(position));
+        self.write(Request::One(self.bound(|statements| &statements.put_incident, &values)?)).await
+    }
+
+    async fn incidents(&self, partition: u32) -> Result<Vec<(u64, IncidentRow)>, StoreError> {
+        let statement = self.bound(|statements| &statements.incidents, &(partition_key(partition),))?;
         let found: Vec<(i64, Vec<u8>)> = self.rows(statement).await?;
         found.into_iter().map(|(position, row)| Ok((number(position)?, read_value(&row)?))).collect()
     }

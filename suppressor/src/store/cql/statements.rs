@@ -36,6 +36,8 @@ pub(super) struct Statements {
     pub(super) put_applied: PreparedStatement,
     pub(super) policies: PreparedStatement,
     pub(super) put_policy: PreparedStatement,
+    pub(super) incidents: PreparedStatement,
+    pub(super) put_incident: PreparedStatement,
     pub(super) note: PreparedStatement,
     pub(super) put_note: PreparedStatement,
     pub(super) receipt: PreparedStatement,
@@ -152,6 +154,11 @@ impl Statements {
             policies: read(format!("SELECT position, row FROM {keyspace}.policy WHERE partition = ?")).await?,
             put_policy: write(format!(
                 "INSERT INTO {keyspace}.policy (partition, position, row) VALUES (?, ?, ?) USING TIMESTAMP ?"
+            ))
+            .await?,
+            incidents: read(format!("SELECT position, row FROM {keyspace}.incident WHERE partition = ?")).await?,
+            put_incident: write(format!(
+                "INSERT INTO {keyspace}.incident (partition, position, row) VALUES (?, ?, ?) USING TIMESTAMP ?"
             ))
             .await?,
             note: read(format!("SELECT text FROM {keyspace}.note WHERE name = ?")).await?,

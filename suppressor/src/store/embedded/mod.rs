@@ -9,14 +9,14 @@ mod retention;
 pub use retention::{Retention, Sweep};
 
 use super::{
-    Due, InForce, MessageEntry, Page, PolicyRow, Store, StoreError, Write,
+    Due, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write,
+    layout::Stored,
     value::{read_value, write_value},
 };
 use crate::History;
 use async_trait::async_trait;
 use domain::{EventId, RecipientKey, Scope, Tenant, Timestamp};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, config::FilterPolicy};
-use serde::de::DeserializeOwned;
 
 /// A scan never returns more at once.
 const PAGE_MAX: usize = 10_000;
@@ -109,11 +109,11 @@ impl EmbeddedStore {
         Ok(())
     }
 
-    fn get<T: DeserializeOwned>(&self, table: &Keyspace, key: &str) -> Result<Option<T>, StoreError> {
+    fn get<T: Stored>(&self, table: &Keyspace, key: &str) -> Result<Option<T>, StoreError> {
         table.get(key.as_bytes()).map_err(engine)?.map(|bytes| read_value(&bytes)).transpose()
     }
 
-    fn page<T: DeserializeOwned>(
+    fn page<T: Stored>(
         table: &Keyspace,
         after: Option<&str>,
         max: usize,
@@ -145,6 +145,10 @@ fn applied_key(partition: u32) -> Vec<u8> {
 
 fn policy_prefix(partition: u32) -> Vec<u8> {
     [b"policy".as_slice(), &partition.to_be_bytes()].concat()
+}
+
+fn incident_prefix(partition: u32) -> Vec<u8> {
+    [b"incident".as_slice(), &partition.to_be_bytes()].concat()
 }
 
 fn seen_key(at: Timestamp, id: &EventId) -> [u8; 24] {
@@ -281,6 +285,21 @@ impl Store for EmbeddedStore {
 
     async fn policies(&self, partition: u32) -> Result<Vec<(u64, PolicyRow)>, StoreError> {
         let prefix = policy_prefix(partition);
+        let mut rows = Vec::new();
+        for guard in self.meta.prefix(&prefix) {
+            let (key, value) = guard.into_inner().map_err(engine)?;
+            rows.push((number(&key[prefix.len()..])?, read_value(&value)?));
+        }
+        Ok(rows)
+    }
+
+    async fn put_incident(&self, partition: u32, position: u64, row: IncidentRow) -> Result<(), StoreError> {
+        let key = [incident_prefix(partition).as_slice(), &position.to_be_bytes()].concat();
+        self.meta.insert(key, write_value(&row)?).map_err(engine)
+    }
+
+    async fn incidents(&self, partition: u32) -> Result<Vec<(u64, IncidentRow)>, StoreError> {
+        let prefix = incident_prefix(partition);
         let mut rows = Vec::new();
         for guard in self.meta.prefix(&prefix) {
             let (key, value) = guard.into_inner().map_err(engine)?;

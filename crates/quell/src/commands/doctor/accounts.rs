@@ -1,6 +1,6 @@
 //! Accounts at providers: whether each answers a harmless read with its credential.
 
-use super::{Findings, Health};
+use super::{Findings, Health, clocks, clocks::Ahead};
 use crate::{
     commands::moment,
     config::{AccountConfig, Config},
@@ -13,8 +13,6 @@ use syncer::{Account, ApiError, HttpApi, ProviderApi as _};
 
 /// Nobody's address, by RFC 2606: asked for, never written.
 const NOBODY: &str = "quell-doctor@example.com";
-/// Signed webhooks are refused when they are this far off.
-const CLOCK_SECONDS_MAX: i64 = 120;
 
 /// Checks every account.
 pub(super) async fn check(config: &Config, is_offline: bool, findings: &mut Findings) {
@@ -31,12 +29,13 @@ pub(super) async fn check(config: &Config, is_offline: bool, findings: &mut Find
             findings.ok(name, format!("{}, not called (--offline)", account.provider));
             continue;
         }
+        let before = moment::now().unwrap_or(Timestamp::EPOCH);
         let Some(answer) = read(account, &ready).await else {
             findings.ok(name, format!("{}, not called: its lists cannot be read", account.provider));
             continue;
         };
         if let Ok(answer) = &answer {
-            clock(answer, findings);
+            clock(account, before, answer, findings);
         }
         let (health, detail) = judge(&account.provider, &answer);
         findings.add(name, health, detail);
@@ -92,16 +91,12 @@ fn judge(provider: &str, answer: &Result<ApiAnswer, ApiError>) -> (Health, Strin
 }
 
 /// Compares our clock with the provider's, where it tells the time (RFC 9110 6.6.1).
-fn clock(answer: &ApiAnswer, findings: &mut Findings) {
+fn clock(account: &AccountConfig, before: Timestamp, answer: &ApiAnswer, findings: &mut Findings) {
     let told = answer.headers.get(http::header::DATE).and_then(|value| value.to_str().ok()).and_then(imf_fixdate);
-    let (Some(theirs), Ok(ours)) = (told, moment::now()) else { return };
-    let off = ours.as_seconds() - theirs.as_seconds();
-    if off.abs() > CLOCK_SECONDS_MAX {
-        let detail = format!(
-            "{off} s off a provider's: set it (`timedatectl set-ntp true`), or signed webhooks are refused as stale"
-        );
-        findings.fail("clock", detail);
-    }
+    let (Some(theirs), Ok(after)) = (told, moment::now()) else { return };
+    // It tells whole seconds.
+    let ahead = Ahead::between(before, theirs, after);
+    clocks::compare(&account.name, Ahead { at_most: ahead.at_most.saturating_add(1), ..ahead }, findings);
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -140,10 +135,20 @@ mod tests {
         let read = |text| imf_fixdate(text).map(|at| at.to_string());
         assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT").as_deref(), Some("1994-11-06T08:49:37Z"));
         assert_eq!(read("now"), None);
-        let mut findings = Findings::default();
-        let mut headers = HeaderMap::new();
-        headers.insert(http::header::DATE, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
-        clock(&ApiAnswer { status: 200, headers, body: Vec::new() }, &mut findings);
-        assert_eq!(findings.0[0].health, Health::Fail);
+        let config: Config = service::config::parse(
+            "test",
+            "[[account]]\nname = \"main\"\nprovider = \"sendgrid\"\ncredential = \"env:PATH\"\n",
+            [],
+        )
+        .unwrap();
+        let told = |date: &str| {
+            let headers = HeaderMap::from_iter([(http::header::DATE, date.parse().unwrap())]);
+            let mut findings = Findings::default();
+            let before = moment::now().unwrap();
+            clock(&config.accounts[0], before, &ApiAnswer { status: 200, headers, body: Vec::new() }, &mut findings);
+            findings.0.into_iter().map(|found| (found.check, found.health)).collect::<Vec<_>>()
+        };
+        assert_eq!(told("Sun, 06 Nov 1994 08:49:37 GMT"), [("clock of main".to_owned(), Health::Fail)]);
+        assert_eq!(told("soon"), []);
     }
 }

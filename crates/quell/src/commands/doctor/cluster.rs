@@ -1,52 +1,37 @@
-//! What `quell serve` runs on: brokers, topics, store, schema registry. Looked at where `kafka.brokers` is set.
+//! What `quell serve` runs on: brokers, topics, schema registry. Looked at where `kafka.brokers` is set.
 
-use super::{Findings, Health};
+use super::{Findings, Health, store};
 use crate::{
-    commands::{
-        store,
-        topics::{Act, DeclarationArgs, Difference, describe, differences, unreachable},
-    },
+    commands::topics::{Act, DeclarationArgs, Declared, Difference, describe, differences, unreachable},
     config::Config,
     kafka_tokens, registry,
 };
-use event_log::kafka::{Admin, KafkaConfig, KafkaLog, Tokens};
+use event_log::kafka::{Admin, ClusterNow, KafkaConfig, KafkaLog, LookError, PartitionNow, Tokens, look};
+use schemas::topics;
 use service::Secret;
 use std::{collections::BTreeSet, sync::Arc};
-use suppressor::store::cql;
+use tokio_util::sync::CancellationToken;
 
 /// What a record has beside the webhook's body, and a dead letter beside the record, generously.
 const ABOUT_A_BODY: usize = 1 << 20;
 /// Differences that are named; `quell topics check` shows all of them.
 const NAMED_MAX: usize = 3;
+/// The version of `TxnOffsetCommit` from which on a zombie is fenced by the group's metadata (KIP-447).
+const FENCING: i16 = 3;
 
-/// Checks the cluster, where there is one.
-pub(super) async fn check(config: &Config, findings: &mut Findings) {
+/// Checks the cluster, where there is one. Gives back its log, if its records can be read.
+pub(super) async fn check(config: &Config, findings: &mut Findings) -> Option<KafkaLog> {
     if config.kafka.brokers.is_empty() {
-        return;
+        return None;
     }
     if let Err(error) = config.check_cluster() {
         findings.fail("quell serve", format!("{error:#}: it will not start with that"));
     }
     record_size(config, findings);
-    kafka(&config.kafka, findings).await;
-    store(config, findings).await;
-    if let Some(registry) = &config.registry {
-        let (health, detail) = match registry::look(registry).await {
-            Ok((found, of)) if found == of => (Health::Ok, format!("{} has all {of} schemas", registry.url)),
-            Ok((found, of)) if registry.register => {
-                (Health::Ok, format!("{} has {found} of {of} schemas; a start registers the others", registry.url))
-            }
-            Ok((found, of)) => {
-                let detail = format!(
-                    "{} has {found} of {of} schemas: register the others, or set registry.register = true",
-                    registry.url
-                );
-                (Health::Fail, detail)
-            }
-            Err(error) => (Health::Fail, format!("{error:#}: start it, or mend registry.url and its credentials")),
-        };
-        findings.add("schema registry", health, detail);
-    }
+    let log = kafka(&config.kafka, findings).await;
+    store::check(&config.store, findings).await;
+    let readable = schemas_are_known(config, findings).await;
+    log.filter(|_| readable)
 }
 
 /// Whether every webhook that the gateway takes fits into a record.
@@ -63,61 +48,129 @@ fn record_size(config: &Config, findings: &mut Findings) {
     }
 }
 
-async fn kafka(config: &KafkaConfig, findings: &mut Findings) {
+async fn kafka(config: &KafkaConfig, findings: &mut Findings) -> Option<KafkaLog> {
     // The doctor's configuration is read without following the log's references.
     let mut config = config.clone();
     let follow = |reference: &str| Secret::follow(reference).map(|secret| secret.expose().to_owned());
     if let Err(error) = config.security.resolve(follow) {
         findings.fail("kafka.security", error.to_string());
-        return;
+        return None;
     }
-    match kafka_tokens::of(&config) {
-        Ok(Some(tokens)) => return kafka_by_token(config, tokens, findings),
-        Ok(None) => {}
-        Err(error) => return findings.fail("kafka.security.oauth", format!("{error:#}")),
-    }
-    let admin = match Admin::connect(&config, None) {
-        Ok(admin) => admin,
+    let tokens = match kafka_tokens::of(&config) {
+        Ok(tokens) => tokens,
         Err(error) => {
-            findings.fail("kafka", error.to_string());
-            return;
+            findings.fail("kafka.security.oauth", format!("{error:#}"));
+            return None;
         }
     };
-    match admin.cluster_id() {
-        Ok(id) => findings.ok("kafka", format!("cluster {id} answers")),
-        Err(error) => {
-            findings.fail("kafka", format!("{error}: {}", unreachable(&config)));
-            return;
+    if let Some(tokens) = &tokens {
+        match tokens.token() {
+            Ok(_) => findings.ok("kafka.security.oauth", "the issuer gives tokens"),
+            Err(why) => {
+                findings.fail("kafka.security.oauth", why);
+                return None;
+            }
         }
     }
     let declared = match DeclarationArgs::default().read(&config) {
         Ok(declared) => declared,
         Err(error) => {
             findings.fail("topics", format!("{error:#}"));
-            return;
+            return None;
         }
     };
-    match describe(&admin, &declared).await {
+    let now = match look_at(&config, tokens.clone()).await {
+        Ok(now) => now,
+        Err(error) => {
+            let next =
+                if matches!(error, LookError::Open(_)) { String::new() } else { format!(": {}", unreachable(&config)) };
+            findings.fail("kafka", format!("{error}{next}"));
+            return None;
+        }
+    };
+    findings.ok("kafka", format!("cluster {} answers, {} brokers", now.id, now.brokers));
+    version(now.positions_version, findings);
+    replicas(&now.partitions, findings);
+    if tokens.is_some() {
+        findings.warn("topics", kafka_tokens::NO_ADMIN);
+    } else {
+        topics_as_declared(&config, &declared, findings).await;
+    }
+    let are_there = topics::all().iter().all(|topic| now.partitions.iter().any(|found| found.topic == topic.name));
+    if are_there { KafkaLog::connect_with(config, tokens).ok() } else { None }
+}
+
+async fn look_at(config: &KafkaConfig, tokens: Option<Arc<dyn Tokens>>) -> Result<ClusterNow, LookError> {
+    let config = config.clone();
+    let work = move || {
+        let names: Vec<&str> = topics::all().iter().map(|topic| topic.name).collect();
+        look(&config, tokens, &names)
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(LookError::Asked(error.to_string())))
+}
+
+/// What is told by the protocol's versions, as brokers do not say which release they are.
+fn version(positions: Option<i16>, findings: &mut Findings) {
+    let release = match positions {
+        None => {
+            let next = "look which release they are: Apache Kafka 2.5 or newer is needed";
+            return findings.warn("kafka version", format!("the brokers did not say what they speak: {next}"));
+        }
+        Some(version) if version < FENCING => {
+            let detail =
+                "older than Apache Kafka 2.5: an instance that was replaced could still commit; upgrade the brokers";
+            return findings.fail("kafka version", detail);
+        }
+        Some(FENCING) => "2.5 to 3.7",
+        Some(4) => "3.8 or 3.9",
+        Some(_) => "4.0 or newer",
+    };
+    findings.ok("kafka version", format!("speaks the protocol of Apache Kafka {release}"));
+}
+
+/// Partitions that nobody leads stand still; those with fewer replicas than they should have are one failure from that.
+fn replicas(partitions: &[PartitionNow], findings: &mut Findings) {
+    if partitions.is_empty() {
+        return;
+    }
+    let named = |is_so: fn(&PartitionNow) -> bool| {
+        let found: Vec<String> = partitions
+            .iter()
+            .filter(|partition| is_so(partition))
+            .map(|found| format!("{}/{}", found.topic, found.partition))
+            .collect();
+        let more = found.len().saturating_sub(NAMED_MAX);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        (found.len(), found.into_iter().take(NAMED_MAX).collect::<Vec<_>>().join(", ") + &more)
+    };
+    let (leaderless, short) = (named(|found| !found.has_leader), named(|found| found.in_sync < found.replicas));
+    if leaderless.0 > 0 {
+        findings.fail("replicas", format!("nobody leads {}: start the brokers that hold them", leaderless.1));
+    } else if short.0 > 0 {
+        let detail = format!("{} lack replicas that are in sync: look which broker is down or slow", short.1);
+        findings.warn("replicas", detail);
+    } else if partitions.iter().any(|found| found.replicas < 2) {
+        findings.warn(
+            "replicas",
+            "one of each record: a broker's disk that is lost takes webhooks with it; use three brokers and 3 replicas",
+        );
+    } else {
+        findings.ok("replicas", format!("of {} partitions all are in sync", partitions.len()));
+    }
+}
+
+async fn topics_as_declared(config: &KafkaConfig, declared: &[Declared], findings: &mut Findings) {
+    let admin = match Admin::connect(config, None) {
+        Ok(admin) => admin,
+        Err(error) => return findings.fail("topics", error.to_string()),
+    };
+    match describe(&admin, declared).await {
         Ok(now) => {
-            let (health, detail) = judge(&differences(&declared, &now));
+            let (health, detail) = judge(&differences(declared, &now));
             findings.add("topics", health, detail);
         }
         Err(error) => findings.fail("topics", format!("{error:#}: give us the right to describe topics")),
     }
-}
-
-/// As far as tokens reach: the log's own clients.
-fn kafka_by_token(config: KafkaConfig, tokens: Arc<dyn Tokens>, findings: &mut Findings) {
-    match tokens.token() {
-        Ok(_) => findings.ok("kafka.security.oauth", "the issuer gives tokens"),
-        Err(why) => return findings.fail("kafka.security.oauth", why),
-    }
-    match KafkaLog::connect_with(config.clone(), Some(tokens)).map(|log| log.cluster_id()) {
-        Ok(Ok(id)) => findings.ok("kafka", format!("cluster {id} answers")),
-        Ok(Err(error)) => return findings.fail("kafka", format!("{error}: {}", unreachable(&config))),
-        Err(error) => return findings.fail("kafka", error.to_string()),
-    }
-    findings.warn("topics", kafka_tokens::NO_ADMIN);
 }
 
 /// What is missing stops everything. What differs may be meant: small clusters override the declaration.
@@ -144,19 +197,32 @@ fn judge(differences: &[Difference]) -> (Health, String) {
     (Health::Warn, detail)
 }
 
-async fn store(config: &Config, findings: &mut Findings) {
-    match cql::check(&config.store).await {
-        Ok(report) if report.findings.is_empty() => {
-            findings.ok("store", format!("keyspace {} is of version {}", report.keyspace, report.version));
+/// Looks at the registry, where there is one. Whether the records can be read here; nothing is registered.
+async fn schemas_are_known(config: &Config, findings: &mut Findings) -> bool {
+    let Some(registry) = &config.registry else { return true };
+    let found = registry::look(registry).await;
+    let is_whole = matches!(found, Ok((found, of)) if found == of);
+    let (health, detail) = match found {
+        Ok((found, of)) if found == of => (Health::Ok, format!("{} has all {of} schemas", registry.url)),
+        Ok((found, of)) if registry.register => {
+            (Health::Ok, format!("{} has {found} of {of} schemas; a start registers the others", registry.url))
         }
-        Ok(report) => {
-            let found: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-            let next =
-                if store::is_behind(&report) { "run `quell store migrate`" } else { "use the program that applied it" };
-            findings.fail("store", format!("keyspace {}: {}: {next}", report.keyspace, found.join(", ")));
+        Ok((found, of)) => {
+            let detail = format!(
+                "{} has {found} of {of} schemas: register the others, or set registry.register = true",
+                registry.url
+            );
+            (Health::Fail, detail)
         }
-        Err(error) => findings.fail("store", store::next(&config.store, &error)),
+        Err(error) => (Health::Fail, format!("{error:#}: start it, or mend registry.url and its credentials")),
+    };
+    findings.add("schema registry", health, detail);
+    if !is_whole {
+        return false;
     }
+    // What an instance remembers of the registry is its own: here it is forgotten.
+    let nowhere = std::env::temp_dir().join(format!("quell-doctor-{}-has-no-memory", std::process::id()));
+    registry::start(registry, &nowhere, "", CancellationToken::new()).await.is_ok()
 }
 
 #[cfg(test)]
@@ -182,6 +248,47 @@ mod tests {
         check(&[changed("x"), changed("y"), changed("z"), changed("w")], Health::Warn, "z of a and 1 more");
     }
 
+    fn one(check: impl Fn(&mut Findings)) -> (Health, String) {
+        let mut findings = Findings::default();
+        check(&mut findings);
+        assert_eq!(findings.0.len(), 1, "{findings:?}");
+        (findings.0[0].health, findings.0[0].detail.clone())
+    }
+
+    #[test]
+    fn old_brokers_are_refused() {
+        for (positions, health, part) in [
+            (None, Health::Warn, "2.5 or newer"),
+            (Some(2), Health::Fail, "upgrade the brokers"),
+            (Some(3), Health::Ok, "2.5 to 3.7"),
+            (Some(4), Health::Ok, "3.8"),
+            (Some(5), Health::Ok, "4.0 or newer"),
+            (Some(6), Health::Ok, "4.0 or newer"),
+        ] {
+            let (found, detail) = one(|findings| version(positions, findings));
+            assert!(found == health && detail.contains(part), "{positions:?}: {found:?} {detail}");
+        }
+    }
+
+    #[test]
+    fn replicas_are_judged() {
+        let partition = |n, has_leader, replicas, in_sync| PartitionNow {
+            topic: "t".to_owned(),
+            partition: n,
+            has_leader,
+            replicas,
+            in_sync,
+        };
+        let check = |found: &[PartitionNow], health, part: &str| {
+            let (word, detail) = one(|findings| replicas(found, findings));
+            assert!(word == health && detail.contains(part), "{word:?} {detail}");
+        };
+        check(&[partition(0, true, 3, 3)], Health::Ok, "1 partitions");
+        check(&[partition(0, true, 3, 3), partition(1, true, 3, 2)], Health::Warn, "t/1 lack replicas");
+        check(&[partition(0, false, 3, 0), partition(1, true, 3, 2)], Health::Fail, "nobody leads t/0");
+        check(&[partition(0, true, 1, 1)], Health::Warn, "three brokers");
+    }
+
     #[test]
     fn records_hold_what_the_gateway_takes() {
         let told = |bytes| {
@@ -198,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_asked_without_brokers() {
         let mut findings = Findings::default();
-        check(&Config::default(), &mut findings).await;
+        assert!(check(&Config::default(), &mut findings).await.is_none());
         assert_eq!(findings, Findings::default());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Findings, Health};
 use crate::commands::moment;
-use std::{fs, io::Write as _, path::Path, process::Command};
+use std::{fs, io::Write as _, path::Path};
 
 /// Webhooks are signed with times; a clock before this was never set. 2025-01-01.
 const EARLIEST_SECONDS: i64 = 1_735_689_600;
@@ -10,7 +10,7 @@ const OPEN_FILES_MIN: u64 = 4_096;
 const FREE_KIB_MIN: u64 = 1 << 20;
 const FREE_KIB_FAIL: u64 = 100 << 10;
 
-/// Whether the clock was ever set. What it shows beside a provider's is seen where accounts are asked.
+/// Whether the clock was ever set. How it stands to others is seen where they are asked.
 pub(super) fn clock(findings: &mut Findings) {
     match moment::now() {
         Ok(now) if now.as_seconds() >= EARLIEST_SECONDS => findings.ok("clock", now.to_string()),
@@ -43,9 +43,7 @@ pub(super) fn open_files(findings: &mut Findings) {
 /// Whether the data directory can be written, and how much room it has.
 pub(super) fn data_dir(dir: &Path, findings: &mut Findings) {
     let shown = dir.display();
-    // Not made yet: the nearest folder above, where it will be made.
-    let above = dir.ancestors().find(|above| above.as_os_str().is_empty() || above.is_dir()).unwrap_or(dir);
-    let nearest = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    let nearest = nearest(dir);
     let written = write_once(nearest);
     match (written, nearest == dir) {
         (Ok(()), true) => findings.ok("data_dir", format!("{shown} can be written")),
@@ -63,6 +61,34 @@ pub(super) fn data_dir(dir: &Path, findings: &mut Findings) {
     findings.add("disk", health, detail);
 }
 
+/// Whether a folder can be written and grow to so many bytes; none if it cannot be written.
+pub(super) fn room_for(dir: &Path, bytes_max: u64) -> Option<(Health, String)> {
+    let nearest = nearest(dir);
+    write_once(nearest).ok()?;
+    let used: u64 = fs::read_dir(dir)
+        .map(|entries| entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|data| data.len()).sum())
+        .unwrap_or_default();
+    let (shown, wanted) = (dir.display(), bytes_max.saturating_sub(used));
+    Some(match free_kib(nearest) {
+        None => (Health::Warn, format!("{shown}: free space is not known: look with `df`")),
+        Some(free) if free.saturating_mul(1_024) < wanted => {
+            let detail = format!(
+                "{shown} may grow by {} MiB, and the disk has {} MiB free: make room, or lower gateway.spool.bytes_max",
+                wanted >> 20,
+                free >> 10
+            );
+            (Health::Warn, detail)
+        }
+        Some(free) => (Health::Ok, format!("{shown} can be written, {} MiB used, {} GiB free", used >> 20, free >> 20)),
+    })
+}
+
+/// The folder, or where it is not made yet, the nearest one above, in which it will be.
+fn nearest(dir: &Path) -> &Path {
+    let above = dir.ancestors().find(|above| above.as_os_str().is_empty() || above.is_dir()).unwrap_or(dir);
+    if above.as_os_str().is_empty() { Path::new(".") } else { above }
+}
+
 fn write_once(dir: &Path) -> std::io::Result<()> {
     let path = dir.join(format!(".quell-doctor-{}", std::process::id()));
     let result = fs::File::create(&path).and_then(|mut file| file.write_all(b"x").and_then(|()| file.sync_all()));
@@ -70,14 +96,10 @@ fn write_once(dir: &Path) -> std::io::Result<()> {
     result.and(removed)
 }
 
-/// Free space in KiB, as POSIX `df` tells it.
+/// Free space in KiB for who is not root.
 fn free_kib(dir: &Path) -> Option<u64> {
-    let told = Command::new("df").arg("-Pk").arg(dir).output().ok()?;
-    read_df(&String::from_utf8_lossy(&told.stdout))
-}
-
-fn read_df(told: &str) -> Option<u64> {
-    told.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()
+    let told = rustix::fs::statvfs(dir).ok()?;
+    Some(told.f_bavail.saturating_mul(told.f_frsize) >> 10)
 }
 
 fn room(free_kib: Option<u64>) -> (Health, String) {
@@ -99,13 +121,24 @@ mod tests {
 
     #[test]
     fn tells_room() {
-        let df = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 1000 1 524288 1% /\n";
-        assert_eq!(read_df(df), Some(524_288));
-        assert_eq!(read_df("df: no such thing"), None);
+        let here = free_kib(Path::new(".")).unwrap();
+        assert!(here > 0 && here < 1 << 50, "{here}");
+        assert_eq!(free_kib(Path::new("/nowhere")), None);
         assert_eq!(room(Some(524_288)).0, Health::Warn);
         assert_eq!(room(Some(5 << 20)), (Health::Ok, "5 GiB free".to_owned()));
         assert_eq!(room(Some(1)).0, Health::Fail);
         assert_eq!(room(None).0, Health::Warn);
+    }
+
+    #[test]
+    fn room_to_grow_is_judged() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.segment"), vec![0; 2 << 20]).unwrap();
+        let judged = |bytes_max| room_for(folder.path(), bytes_max).map(|(health, _)| health);
+        // It has that already.
+        assert_eq!(judged(2 << 20), Some(Health::Ok));
+        assert_eq!(judged(1 << 60), Some(Health::Warn));
+        assert_eq!(room_for(Path::new("/proc/nowhere"), 1), None);
     }
 
     #[test]

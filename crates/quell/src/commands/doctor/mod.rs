@@ -1,16 +1,23 @@
 //! `quell doctor`: whether this machine and this configuration can do the work, a line a check, with what to do next.
 
 mod accounts;
+mod certificates;
+mod clocks;
 mod cluster;
 mod machine;
 mod network;
+mod running;
+mod spool;
+mod store;
+mod webhooks;
 
 use super::{
-    Output, Verdict,
+    Output, Verdict, moment,
     show::{Table, print},
 };
 use crate::config::{Config, SourceConfig};
 use clap::Args;
+use event_log::Browse;
 use serde::Serialize;
 use std::{fmt::Write as _, path::Path};
 
@@ -79,20 +86,26 @@ impl Doctor {
         machine::clock(&mut findings);
         machine::open_files(&mut findings);
         if let Some(config) = configuration(file, &mut findings) {
-            let is_up = network::running(&config, &mut findings).await;
-            if !is_up {
+            let running = running::check(&config, &mut findings).await;
+            if running.is_none() {
                 network::ports(&config, &mut findings);
             }
             machine::data_dir(&config.data_dir, &mut findings);
+            spool::check(&config, running.as_ref(), &mut findings);
             for (name, tls) in [("gateway.tls", &config.gateway.tls), ("lookup.tls", &config.lookup.tls)] {
                 if let Some(tls) = tls {
                     network::tls(name, tls, &mut findings).await;
                 }
             }
+            if let Ok(now) = moment::now() {
+                certificates::check(&config, now, &mut findings);
+            }
             lookup(&config, &mut findings);
             policy(&config, &mut findings);
             sources(&config, &mut findings);
-            cluster::check(&config, &mut findings).await;
+            let log = cluster::check(&config, &mut findings).await;
+            let log = log.as_ref().map(|log| log as &dyn Browse);
+            webhooks::check(&config, log, running.as_ref(), &mut findings).await;
             accounts::check(&config, self.offline, &mut findings).await;
         }
         let (warned, failed) = (findings.count(Health::Warn), findings.count(Health::Fail));

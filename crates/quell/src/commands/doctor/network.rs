@@ -1,63 +1,12 @@
-//! Listeners: whether quell runs already, and if not, whether its ports are free.
+//! Listeners: whether their ports are free, and their certificates fit their keys.
 
 use super::Findings;
 use crate::config::Config;
-use bytes::Bytes;
-use http::{HeaderMap, Method};
-use service::{
-    http_client::{HttpAnswer, HttpCall, HttpClient, HttpClientOptions, HttpError},
-    serve::{Server, ServerLimits, TlsFiles},
-};
+use service::serve::{Server, ServerLimits, TlsFiles};
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt as _,
-    time::Duration,
 };
-
-/// Whether an instance answers on the admin port, and what it says of itself.
-pub(super) async fn running(config: &Config, findings: &mut Findings) -> bool {
-    let options = HttpClientOptions {
-        timeout: Duration::from_secs(3),
-        connect_timeout: Duration::from_secs(2),
-        allow_private: true,
-        ..HttpClientOptions::default()
-    };
-    let Ok(client) = HttpClient::new(&options) else { return false };
-    let admin = reachable(config.admin.listen);
-    let Ok(alive) = get(&client, format!("http://{admin}/livez")).await else { return false };
-    if alive.status.is_success() {
-        findings.ok("running", format!("an instance answers at {admin}"));
-    } else {
-        findings.fail("running", format!("http://{admin}/livez answers {}: {}", alive.status, first_line(&alive)));
-    }
-    match get(&client, format!("http://{admin}/readyz")).await {
-        Ok(ready) if ready.status.is_success() => {
-            findings.ok("ready", format!("http://{admin}/readyz answers {}", ready.status))
-        }
-        Ok(ready) => {
-            let detail =
-                format!("http://{admin}/readyz answers {}: {}; its log says why", ready.status, first_line(&ready));
-            findings.fail("ready", detail);
-        }
-        Err(error) => findings.fail("ready", format!("http://{admin}/readyz: {error}")),
-    }
-    true
-}
-
-async fn get(client: &HttpClient, url: String) -> Result<HttpAnswer, HttpError> {
-    client.call(HttpCall { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new() }).await
-}
-
-fn first_line(answer: &HttpAnswer) -> String {
-    String::from_utf8_lossy(&answer.body).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
-}
-
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
-    }
-    address
-}
 
 /// Whether each listener's port is free.
 pub(super) fn ports(config: &Config, findings: &mut Findings) {

@@ -88,6 +88,11 @@ async fn into<E: Engine>(engine: &E, epoch: u16, head: Head, input: &mut impl Bu
                 }
                 moved.policies += 1;
             }
+            Line::Incident { position, row } => {
+                for partition in 0..partitions {
+                    store.put_incident(partition, position, row.clone()).await?;
+                }
+            }
             Line::Recipient(known) => {
                 moved.recipients += 1;
                 chunk.push(*known);

@@ -1,7 +1,7 @@
 //! Moving up: what a store knows of every recipient, from one pair of engines to another, under a new epoch of positions.
 //!
-//! A file of JSON lines: a [`Head`], then policies, then recipients. Evidence keeps its positions: all of them lie below
-//! the new epoch's, so that every decision goes on where it was and no delta is told twice. What is in force also goes to
+//! A file of JSON lines: a [`Head`], then policies and incidents, then recipients. Evidence keeps its positions: all of
+//! them lie below the new epoch's, so that every decision goes on where it was and no delta is told twice. What is in force also goes to
 //! the state topic, from which subscribers and accounts begin. Nothing that is still under way is moved: the old log is
 //! drained first. Message timelines, and what tells repetitions of events of which no evidence is kept, stay behind.
 
@@ -23,7 +23,7 @@ use event_log::kafka::KafkaLog;
 use serde::{Deserialize, Serialize};
 use suppressor::{
     History,
-    store::{InForce, PolicyRow, cql::CqlStore},
+    store::{InForce, IncidentRow, PolicyRow, cql::CqlStore},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,7 @@ struct Head {
 enum Line {
     Head(Head),
     Policy { position: u64, row: PolicyRow },
+    Incident { position: u64, row: IncidentRow },
     Recipient(Box<Known>),
 }
 

@@ -66,6 +66,10 @@ async fn from<E: Engine>(config: &Config, engine: &E, out: &mut impl Write) -> a
         write(out, &Line::Policy { position, row })?;
         moved.policies += 1;
     }
+    // Every partition was told the same.
+    for (position, row) in store.incidents(0).await? {
+        write(out, &Line::Incident { position, row })?;
+    }
     let mut after = None;
     loop {
         let page = store.scan(after.as_deref(), PAGE).await?;

@@ -177,8 +177,15 @@ mod tests {
             };
             assert_eq!((setting("cleanup.policy"), setting("retention.ms")), (policy, retention.as_str()));
             assert_eq!((setting("min.insync.replicas"), declared.topic.replication), ("2", Some(3)));
-            let is_by_recipient =
-                [topics::EVENTS, topics::DELTAS, topics::STATE, topics::OUTCOMES].contains(&topic.name);
+            let is_by_recipient = [
+                topics::EVENTS,
+                topics::DELTAS,
+                topics::STATE,
+                topics::OUTCOMES,
+                topics::REDELIVERIES,
+                topics::STATISTICS,
+            ]
+            .contains(&topic.name);
             assert_eq!(declared.keyed, is_by_recipient, "{}", topic.name);
         }
     }

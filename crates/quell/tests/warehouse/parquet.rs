@@ -1,0 +1,94 @@
+//! `quell export --parquet` of an embedded engine, read by DuckDB.
+
+use crate::{instance::Instance, lake};
+use serde_json::{Value, json};
+
+/// What a run of an export says.
+#[track_caller]
+fn export(instance: &Instance, into: &str, code: i32) -> Value {
+    let ended = instance.run(&["export", "--parquet", into, "--output", "json"]).with(code);
+    if code == 2 { json!(ended.err) } else { ended.json() }
+}
+
+#[test]
+fn files_are_added_to_and_hold_every_field() {
+    let mut instance = Instance::start();
+    instance.drip_bounce("Dead@Example.com", "2026-01-20T14:32:15Z");
+    let event = json!({"id": "1", "kind": "bounced_soft", "recipient": "full@example.com", "message_id": "m-1",
+        "campaign": "winter", "occurred_at": "2026-01-19T08:00:00.000001Z", "categories": ["a", "b"],
+        "metadata": {"customer": "7", "Zoë": "x"},
+        "failure": {"permanent": false, "smtp_code": 452, "enhanced_status": "4.2.2", "diagnostic": "452 full"}});
+    instance.generic(&json!([event]));
+    instance.until(1, &["check", "dead@example.com"]);
+    let folder = instance.path("");
+    let into = instance.path("lake").display().to_string();
+    assert!(export(&instance, &into, 2).to_string().contains("another quell running"), "it is open elsewhere");
+    instance.stop();
+
+    let told = export(&instance, &into, 0);
+    assert_eq!((&told["run"], &told["events"]), (&json!(1), &json!(2)), "{told}");
+    let all = lake::files(&instance.path("lake"));
+    assert!(all.iter().all(|name| !name.contains(".part")), "{all:#?}");
+    let partition = all.iter().find(|name| name.starts_with("events/")).expect("a file of events");
+    assert!(partition.starts_with("events/tenant=default/date=20"), "{partition}");
+
+    let rows = lake::query(
+        &folder,
+        "SELECT tenant, channel, recipient, address, kind, epoch_us(occurred_at) AS at, typeof(occurred_at) AS type, provider, \
+         message_id, campaign, categories, failure_class, failure_smtp_code, failure_diagnostic, machine, \
+         metadata['customer'] AS customer, cardinality(metadata) AS n, date = strftime(received_at, '%Y-%m-%d') AS same \
+         FROM read_parquet('lake/events/*/*/*.parquet', hive_partitioning = true, hive_types_autocast = false) \
+         ORDER BY occurred_at",
+    );
+    let full = json!({"tenant": "default", "channel": "email", "recipient": "full@example.com",
+        "address": "full@example.com", "kind": "bounced_soft", "at": 1_768_809_600_000_001_i64,
+        "type": "TIMESTAMP WITH TIME ZONE", "provider": "generic", "message_id": "m-1", "campaign": "winter",
+        "categories": ["a", "b"], "failure_class": "mailbox_full", "failure_smtp_code": 452,
+        "failure_diagnostic": "452 full", "machine": false, "customer": "7", "n": 2, "same": true});
+    assert_eq!(rows[0], full);
+    let dead = &rows[1];
+    assert_eq!((&dead["recipient"], &dead["address"]), (&json!("dead@example.com"), &json!("Dead@Example.com")));
+    assert_eq!(
+        (&dead["message_id"], &dead["categories"]),
+        (&Value::Null, &json!([])),
+        "what is absent is null: {dead}"
+    );
+
+    let list = "SELECT email_address, event_type, epoch_us(event_timestamp) AS at, reason, scope, \
+                now() - inserted_at < INTERVAL 1 HOUR AS fresh \
+                FROM read_parquet('lake/suppression_list/*/*/*.parquet') ORDER BY 1";
+    let dead = json!({"email_address": "dead@example.com", "event_type": "bounce", "at": 1_768_919_535_000_000_i64,
+        "reason": "hard_bounce", "scope": "all", "fresh": true});
+    let rows = lake::query(&folder, list);
+    assert_eq!(rows, std::slice::from_ref(&dead), "a soft bounce of January is over");
+    let deltas = lake::query(
+        &folder,
+        "SELECT recipient, change, now_reason, in_force[1].reason AS one, before_reason FROM \
+         read_parquet('lake/deltas/*/*/*.parquet') WHERE recipient LIKE 'dead@%'",
+    );
+    let change = json!({"recipient": "dead@example.com", "change": "suppressed", "now_reason": "hard_bounce",
+        "one": "hard_bounce", "before_reason": null});
+    assert_eq!(deltas, [change]);
+
+    // Later: only what is new is added, and what is in force is what is in force now.
+    let mut instance = {
+        instance.begin();
+        instance
+    };
+    instance.run(&["release", "dead@example.com", "--note", "wrote to us"]).with(0);
+    instance.until(0, &["check", "dead@example.com"]);
+    instance.stop();
+    let told = export(&instance, &into, 0);
+    assert_eq!((&told["run"], &told["events"], &told["in_force"]), (&json!(2), &json!(1), &json!(0)), "{told}");
+    let counts = lake::query(
+        &folder,
+        "SELECT count(*) AS n, count(DISTINCT event_id) AS events FROM read_parquet('lake/events/*/*/*.parquet')",
+    );
+    assert_eq!(counts, [json!({"n": 3, "events": 3})]);
+    let left = lake::files(&instance.path("lake")).into_iter().filter(|name| name.starts_with("s")).collect::<Vec<_>>();
+    assert_eq!(left, [""; 0], "the list of this day was replaced, and nobody is on it");
+    let idle = export(&instance, &into, 0);
+    assert_eq!((&idle["run"], &idle["files"]), (&json!(3), &json!(0)), "{idle}");
+    let refused = instance.run(&["export", "--parquet", &into, "--tenant", "acme"]).with(2);
+    assert!(refused.err.contains("all tenants"), "{refused:?}");
+}

@@ -1,0 +1,131 @@
+//! All of it in real programs: a real Prometheus scrapes a real `quell up` that is sent real webhooks.
+
+use crate::{alertmanager::Alertmanager, instance::Instance, prometheus::Prometheus, traffic::Traffic};
+use std::time::{Duration, Instant};
+use watch_tests::{
+    dashboard::{ANNOTATIONS, Choice, Dashboard},
+    dashboards,
+    panel::Look,
+};
+
+/// How long anything may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// How far back the panels look: the whole run.
+const LOOK_BACK_SECONDS: u64 = 120;
+
+/// A query as Grafana sends it.
+fn filled(expr: &str, dashboard: &Dashboard) -> String {
+    let mut expr = expr.replace("$__rate_interval", "5s");
+    for variable in &dashboard.variables {
+        let value = match (variable.choice, variable.name) {
+            (Choice::Many, _) => ".*",
+            (Choice::One, "provider") => "sendgrid",
+            (Choice::One, "tenant") => "acme",
+            (Choice::One, other) => panic!("which {other}?"),
+        };
+        expr = expr.replace(&format!("${}", variable.name), value);
+    }
+    assert!(!expr.contains('$'), "a variable that {} does not have: {expr}", dashboard.uid);
+    expr
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_run_fills_every_panel_and_raises_alerts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut instance = Instance::start(folder.path()).await;
+    let alertmanager = Alertmanager::start(folder.path()).await;
+    let prometheus = Prometheus::start(folder.path(), instance.admin, alertmanager.port).await;
+    until("quell is scraped", async || prometheus.instant("count_over_time(quell_build_info[1m]) >= 2").await).await;
+
+    let mut traffic = Traffic::default();
+    traffic.little(&instance).await;
+    until("the first events are counted", async || {
+        prometheus.instant("sum(quell_suppressor_mailbox_events_total) > 10 and sum(count_over_time(quell_gateway_webhooks_total{status=\"401\"}[1m])) >= 2").await
+    })
+    .await;
+    traffic.much(&instance).await;
+    until("every provider is told", async || {
+        prometheus
+            .instant("sum(quell_syncer_pending) == 0 and sum(quell_syncer_outcomes_total{result=\"done\"}) > 150")
+            .await
+    })
+    .await;
+
+    alerts_arrive(&alertmanager, &prometheus).await;
+    panels_are_full(&prometheus).await;
+    variables_have_values(&prometheus).await;
+    for [name, _, expr, _] in ANNOTATIONS {
+        prometheus.range(expr, LOOK_BACK_SECONDS).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let rules = prometheus.rules().await;
+    assert!(rules.len() > 60, "{}", rules.len());
+    let ill: Vec<_> = rules.iter().filter(|(_, health, _)| health != "ok").collect();
+    assert!(ill.is_empty(), "rules that cannot be evaluated: {ill:?}");
+    instance.assert_alive();
+}
+
+/// More than 100 suppressions raise the plain alert; half of the mail bouncing wakes somebody up.
+async fn alerts_arrive(alertmanager: &Alertmanager, prometheus: &Prometheus) {
+    until("the alert fires", async || {
+        prometheus.instant("ALERTS{alertname=\"QuellSuppressionSpike\", alertstate=\"firing\"}").await
+    })
+    .await;
+    until("the Alertmanager knows it, and who is on call was told", async || {
+        let known = alertmanager.alert("QuellSuppressionSpike").await.is_some();
+        let told = alertmanager.told().iter().any(|name| name == "QuellBounceRateHigh");
+        Ok(if known && told { vec![1.0] } else { Vec::new() })
+    })
+    .await;
+    let alert = alertmanager.alert("QuellSuppressionSpike").await.unwrap();
+    let text = alert["annotations"]["description"].as_str().unwrap();
+    let count: f64 = text.split(' ').next().unwrap().parse().unwrap();
+    assert!(count > 100.0, "{text}");
+    assert!(alert["annotations"]["runbook_url"].as_str().unwrap().ends_with("/QuellSuppressionSpike.md"), "{alert}");
+    let told = alertmanager.told();
+    assert!(!told.iter().any(|name| name == "QuellSuppressionSpike"), "nobody is woken by a warning: {told:?}");
+}
+
+async fn panels_are_full(prometheus: &Prometheus) {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for dashboard in dashboards::all() {
+        for (panel, query) in dashboard.panels().flat_map(|panel| panel.queries.iter().map(move |query| (panel, query)))
+        {
+            count += 1;
+            let expr = filled(&query.expr, &dashboard);
+            let answer = match panel.look {
+                Look::Bars | Look::Table => prometheus.instant(&expr).await,
+                Look::Stat | Look::Lines | Look::Stack => prometheus.range(&expr, LOOK_BACK_SECONDS).await,
+            };
+            match answer {
+                Ok(values) if values.is_empty() => {
+                    wrong.push(format!("{}: {:?} is empty: {expr}", dashboard.uid, panel.title))
+                }
+                Ok(_) => {}
+                Err(error) => wrong.push(format!("{}: {:?} fails, {error}: {expr}", dashboard.uid, panel.title)),
+            }
+        }
+    }
+    assert!(count > 100, "{count}");
+    assert!(wrong.is_empty(), "{} of {count} queries:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+async fn variables_have_values(prometheus: &Prometheus) {
+    for dashboard in dashboards::all() {
+        for variable in &dashboard.variables {
+            let values = prometheus.label(variable.of, variable.name).await;
+            assert!(!values.is_empty(), "{}: ${} can be nothing", dashboard.uid, variable.name);
+        }
+    }
+}
+
+/// Asks again until there is an answer.
+async fn until(what: &str, ask: impl AsyncFn() -> Result<Vec<f64>, String>) {
+    let begun = Instant::now();
+    let mut last = ask().await;
+    while last.as_ref().is_ok_and(Vec::is_empty) || last.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not after {} s: {last:?}", PATIENCE.as_secs());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        last = ask().await;
+    }
+}

@@ -1,0 +1,12 @@
+//! What watches Quell: the files, the rules, and all of it in real programs.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests: whatever fails ends them")]
+
+mod alertmanager;
+mod child;
+mod files;
+mod instance;
+mod live;
+mod prometheus;
+mod rules;
+mod traffic;

@@ -57,14 +57,19 @@ impl Memory {
         findings
     }
 
-    /// The lightest goes first, then the one not heard of for longest; one with an incident never.
+    /// The lightest go first, then those not heard of for longest; one with an incident never. Each is weighed once a record,
+    /// however many rare domains it brings.
     fn forget_least(&mut self) {
-        while self.groups.len() > GROUPS_MAX {
-            let light = self.groups.iter().filter(|(_, rhythm)| !rhythm.is_open());
-            let least =
-                light.min_by_key(|(_, rhythm)| (rhythm.weight(), rhythm.newest())).map(|(group, _)| group.clone());
-            let Some(least) = least else { return };
-            self.groups.remove(&least);
+        let n_surplus = self.groups.len().saturating_sub(GROUPS_MAX);
+        if n_surplus == 0 {
+            return;
+        }
+        let light = self.groups.iter().filter(|(_, rhythm)| !rhythm.is_open());
+        let mut light: Vec<(u64, i64, Group)> =
+            light.map(|(group, rhythm)| (rhythm.weight(), rhythm.newest(), group.clone())).collect();
+        light.sort_unstable();
+        for (_, _, group) in light.into_iter().take(n_surplus) {
+            self.groups.remove(&group);
         }
     }
 

@@ -179,8 +179,8 @@ SELECT
 FROM changes
 WHERE change <> 'released';
 
--- Removes a person from these tables, after `quell erase`. Records of them that are still in the topics come again: call it
--- once more on the date that the receipt of `quell erase` names.
+-- Removes a person from these tables. Records of them that are still in the topics come again with a replay: call it once more
+-- when the retention of quell.events.v1 has passed.
 CREATE OR REPLACE FUNCTION quell.forget(of_tenant text, of_recipient text) RETURNS bigint LANGUAGE sql AS $$
     WITH
         e AS (DELETE FROM quell.events WHERE tenant = of_tenant AND recipient = of_recipient RETURNING 1),

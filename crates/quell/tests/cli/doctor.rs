@@ -56,6 +56,36 @@ fn accounts_are_asked_something_harmless() {
 }
 
 #[test]
+fn subscribers_and_receivers_of_alarms_and_traces_are_asked_too() {
+    let instance = Instance::prepare(1);
+    let away = "http://127.0.0.1:1/?token=s3cret";
+    let text = format!(
+        "data_dir = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [alarms]\nurl = \"{away}\"\nsecrets = [\"env:DOCTOR_SIGNS\"]\nallow_private = true\n\
+         [[subscriber]]\nname = \"crm\"\nurl = \"{away}\"\nsecrets = [\"env:DOCTOR_SIGNS\"]\nallow_private = true\n",
+        instance.path("own").display()
+    );
+    let file = instance.write("posts.toml", &text);
+    let doctor = |more: &[&str]| {
+        let mut command = quell();
+        command.env("DOCTOR_SIGNS", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz");
+        command.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", away);
+        command.arg("--config").arg(&file).args(["doctor", "-o", "json"]).args(more);
+        ended(&mut command)
+    };
+    let report = doctor(&[]).with(1).json();
+    for (check, key) in [("subscriber crm", "subscriber.url"), ("alarms", "alarms.url"), ("traces", "traces.endpoint")]
+    {
+        let (health, detail) = found(&report, check);
+        assert!(health == "fail" && detail.contains(key) && !detail.contains("s3cret"), "{detail}");
+    }
+    let report = doctor(&["--offline"]).with(0).json();
+    for check in ["subscriber crm", "alarms", "traces"] {
+        assert_eq!(found(&report, check), ("ok", "not asked (--offline)"));
+    }
+}
+
+#[test]
 fn webhooks_that_came_and_those_that_were_refused_are_told() {
     let instance = Instance::start();
     let report = instance.run(&["doctor", "--offline", "-o", "json"]).with(0).json();

@@ -1,9 +1,9 @@
 //! The way out: a bounded queue, batches, a few tries. What does not get out is counted and forgotten: no work ever waits
 //! for a trace.
 
-use super::{otlp, span::Span};
+use super::{TraceSettings, otlp, span::Span};
 use crate::{
-    http_client::{HttpCall, HttpClient, HttpError},
+    http_client::{HttpCall, HttpClient, HttpClientOptions, HttpError},
     telemetry::{Metrics, TelemetryError},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -191,6 +191,17 @@ impl Exporter {
             status => Err(Failed::Refused(status.to_string())),
         }
     }
+}
+
+/// Sends a request without spans, which a receiver is to take like any other, and gives back what it answered. Source:
+/// <https://opentelemetry.io/docs/specs/otlp/#full-success-1>.
+pub async fn probe(settings: TraceSettings, timeout: Duration) -> Result<StatusCode, HttpError> {
+    let options =
+        HttpClientOptions { allow_private: true, timeout, connect_timeout: timeout, ..HttpClientOptions::default() };
+    let body = bytes::Bytes::from_static(br#"{"resourceSpans":[]}"#);
+    let call = HttpCall { method: Method::POST, url: settings.url, headers: headers(settings.headers), body };
+    // Whatever else it says, the status tells.
+    HttpClient::new(&options)?.open(call).await.map(|stream| stream.status)
 }
 
 /// The headers of every request, these among them.

@@ -15,6 +15,7 @@ mod span;
 pub use calls::{Calls, OpenCall};
 pub use context::{SpanId, TraceContext, TraceId};
 pub use environment::Environment;
+pub use exporter::probe;
 pub use span::{Kind, Span, Value};
 
 use crate::{

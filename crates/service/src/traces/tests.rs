@@ -164,3 +164,13 @@ fn without_settings_nothing_is_made() {
     assert_eq!((traces.now_micros(), traces.links(span(1).context.span).len()), (0, 0));
     assert!(metrics.render().contains("# TYPE quell_traces_dropped_total counter"));
 }
+
+#[tokio::test]
+async fn a_probe_holds_no_span_and_all_headers() {
+    let receiver = Receiver { first: Arc::new(vec![StatusCode::FORBIDDEN]), ..Receiver::default() };
+    let settings = settings(receiver.clone().start().await);
+    let asked = async || probe(settings.clone(), Duration::from_secs(5)).await;
+    assert_eq!((asked().await, asked().await), (Ok(StatusCode::FORBIDDEN), Ok(StatusCode::OK)));
+    let (headers, request) = lock(&receiver.got)[0].clone();
+    assert_eq!((headers["x-key"].as_bytes(), request), (&b"s3cret"[..], serde_json::json!({ "resourceSpans": [] })));
+}

@@ -1,14 +1,18 @@
 //! `quell doctor`: whether this machine and this configuration can do the work, a line a check, with what to do next.
 
 mod accounts;
+mod alarms;
 mod certificates;
 mod clocks;
 mod cluster;
+mod endpoint;
 mod machine;
 mod network;
 mod running;
 mod spool;
 mod store;
+mod subscribers;
+mod traces;
 mod webhooks;
 
 use super::{
@@ -19,6 +23,7 @@ use crate::config::{Config, SourceConfig};
 use clap::Args;
 use event_log::Browse;
 use serde::Serialize;
+use service::traces::Environment;
 use std::{fmt::Write as _, path::Path};
 
 /// A secret of fewer letters is taken for a placeholder.
@@ -31,7 +36,7 @@ const SECRET_CHARS_MIN: usize = 8;
     Example:\n  quell --config quell.toml doctor"
 )]
 pub(crate) struct Doctor {
-    /// Do not call any provider
+    /// Do not call any provider, subscriber, or receiver of alarms or traces
     #[arg(long)]
     offline: bool,
 }
@@ -107,6 +112,10 @@ impl Doctor {
             let log = log.as_ref().map(|log| log as &dyn Browse);
             webhooks::check(&config, log, running.as_ref(), &mut findings).await;
             accounts::check(&config, self.offline, &mut findings).await;
+            subscribers::check(&config, self.offline, log, running.as_ref(), &mut findings).await;
+            alarms::check(&config, self.offline, running.as_ref(), &mut findings).await;
+            let environment = Environment::read(|name| std::env::var(name).ok());
+            traces::check(&config, environment, self.offline, running.as_ref(), &mut findings).await;
         }
         let (warned, failed) = (findings.count(Health::Warn), findings.count(Health::Fail));
         let answer =

@@ -29,6 +29,9 @@ impl SpoolMetrics {
             })?;
             let help = "Bytes of the spool's files on disk.";
             depth_gauge(metrics, queue, "quell_gateway_spool_bytes", help, |depth| depth.bytes as f64)?;
+            let bytes_max = queue.bytes_max();
+            let help = "The most that the spool's files may take on disk; beyond it webhooks are refused.";
+            metrics.pulled("quell_gateway_spool_limit_bytes", help, move || bytes_max as f64)?;
             let clock = Arc::clone(clock);
             let help = "Age of the oldest webhook in the spool; 0 where there is none.";
             depth_gauge(metrics, queue, "quell_gateway_spool_oldest_seconds", help, move |depth| {

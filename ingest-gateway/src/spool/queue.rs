@@ -272,6 +272,11 @@ impl Queue {
         Depth { records: state.records(), bytes: state.bytes(), oldest_ms: state.oldest_ms }
     }
 
+    /// The most its files may take on the disk.
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.shared.bytes_max
+    }
+
     /// Whether a record of common size would be taken now.
     pub(super) fn has_room(&self) -> bool {
         let state = self.shared.lock();

@@ -37,6 +37,8 @@ async fn a_log_that_answers_is_used_alone() {
     assert_eq!(refused, Err(SpoolingError::Log(AppendError::TooLarge { bytes: 10, bytes_max: 5 })));
     assert!(process.spooling.is_drained() && process.spooling.can_take());
     assert_eq!(process.metric("quell_gateway_spool_records"), 0.0);
+    // What fills the spool is judged by its room.
+    assert_eq!(process.metric("quell_gateway_spool_limit_bytes"), 4_194_304.0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -126,7 +126,8 @@ fn spool() -> Vec<Panel> {
         Panel::lines("bytes on disk")
             .unit("bytes")
             .query("sum by (instance) (quell_gateway_spool_bytes) or on () vector(0)", "{{instance}}")
-            .help("gateway.spool.bytes_max is the end; 1 GiB by default."),
+            .query("sum by (instance) (quell_gateway_spool_limit_bytes) or on () vector(0)", "{{instance}} limit")
+            .help("At its limit, gateway.spool.bytes_max, a spool turns webhooks away."),
         Panel::lines("in and out")
             .unit("ops")
             .query(

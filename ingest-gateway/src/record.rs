@@ -1,5 +1,6 @@
 //! The record of a webhook.
 
+use crate::trace::WebhookTrace;
 use bytes::Bytes;
 use domain::Timestamp;
 use event_log::{Header, Record};
@@ -25,8 +26,8 @@ pub(crate) struct Verified<'a> {
     pub(crate) shadow: bool,
 }
 
-/// The record to append; `traceparent` is what it carries on.
-pub(crate) fn record(verified: &Verified<'_>, parts: &Parts, body: &[u8], traceparent: Option<&str>) -> Record {
+/// The record to append, with what it carries on of the trace.
+pub(crate) fn record(verified: &Verified<'_>, parts: &Parts, body: &[u8], trace: &WebhookTrace) -> Record {
     let raw = RawWebhookRef {
         receipt_id: verified.inner_id,
         provider: verified.source.provider,
@@ -40,13 +41,12 @@ pub(crate) fn record(verified: &Verified<'_>, parts: &Parts, body: &[u8], tracep
         verified: verified.scheme,
         shadow: verified.shadow,
     };
-    let mut headers = Vec::with_capacity(2);
+    let mut headers = Vec::with_capacity(names::CARRIED.len());
     let header =
         |name, value: &str| Header { name: Cow::Borrowed(name), value: Bytes::copy_from_slice(value.as_bytes()) };
     headers.push(header(names::RECEIPT_ID, verified.inner_id));
-    if let Some(parent) = traceparent {
-        headers.push(header(names::TRACEPARENT, parent));
-    }
+    headers.extend(trace.traceparent().map(|parent| header(names::TRACEPARENT, parent)));
+    headers.extend(trace.tracestate().map(|state| header(names::TRACESTATE, state)));
     Record { key: None, value: Some(raw.encode()), headers, timestamp_ms: verified.received_at.as_millis() }
 }
 

@@ -6,13 +6,14 @@
 use crate::record::Verified;
 use http::HeaderMap;
 use schemas::{headers as names, topics};
-use service::traces::{Kind, Span, TraceContext, TraceId, Traces};
+use service::traces::{Kind, Span, TraceContext, TraceId, TraceState, Traces};
 use std::time::Duration;
 
 /// What a record carries on, and the spans to end once it is appended.
 #[derive(Debug, Default)]
 pub(crate) struct WebhookTrace {
     traceparent: Option<String>,
+    tracestate: Option<TraceState>,
     spans: Option<Spans>,
 }
 
@@ -24,12 +25,13 @@ struct Spans {
 
 impl WebhookTrace {
     /// Decides whether the webhook is recorded. A caller's trace goes on unchanged where nothing here makes traces, and as
-    /// one that is not recorded where the caller asked for more of them than it may.
+    /// one that is not recorded where the caller asked for more of them than it may; what others say of it goes with it.
     pub(crate) fn begin(traces: &Traces, verified: &Verified<'_>, headers: &HeaderMap, since: Duration) -> Self {
         let caller = caller(headers);
+        let tracestate = caller.and_then(|_| state(headers));
         let passed_on = caller.map(|(text, _)| text.to_owned());
         if !traces.is_on() {
-            return Self { traceparent: passed_on, spans: None };
+            return Self { traceparent: passed_on, tracestate, spans: None };
         }
         let own = TraceId::derive(&[verified.inner_id.as_bytes()]);
         let caller = caller.map(|(_, context)| context);
@@ -37,15 +39,20 @@ impl WebhookTrace {
             let unsampled = |caller: TraceContext| TraceContext { is_sampled: false, ..caller }.to_string();
             let traceparent =
                 if caller.is_some_and(|caller| caller.is_sampled) { caller.map(unsampled) } else { passed_on };
-            return Self { traceparent, spans: None };
+            return Self { traceparent, tracestate, spans: None };
         }
         let spans = Spans::begin(traces, verified, own, caller, since);
-        Self { traceparent: Some(spans.append.context.to_string()), spans: Some(spans) }
+        Self { traceparent: Some(spans.append.context.to_string()), tracestate, spans: Some(spans) }
     }
 
     /// What the record's header says.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
+    }
+
+    /// What its other header says.
+    pub(crate) fn tracestate(&self) -> Option<&str> {
+        self.tracestate.as_ref().map(TraceState::as_str)
     }
 
     /// The record lies in the log or the spool, or nowhere; `receipt` is what its sender is told.
@@ -108,6 +115,13 @@ fn caller(headers: &HeaderMap) -> Option<(&str, TraceContext)> {
     Some((text, TraceContext::parse(text)?))
 }
 
+/// What others say of the caller's trace, if all of it is well-formed.
+fn state(headers: &HeaderMap) -> Option<TraceState> {
+    let values = headers.get_all(names::TRACESTATE);
+    let values: Vec<&str> = values.iter().map(|value| value.to_str().ok()).collect::<Option<_>>()?;
+    TraceState::parse(values)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,15 +142,19 @@ mod tests {
     }
 
     fn begun(traces: &Traces, traceparent: Option<&'static str>) -> WebhookTrace {
+        let headers =
+            traceparent.map(|text| (http::HeaderName::from_static("traceparent"), HeaderValue::from_static(text)));
+        traced(traces, &headers.into_iter().collect())
+    }
+
+    fn traced(traces: &Traces, headers: &HeaderMap) -> WebhookTrace {
         let source = providers::Source {
             provider: "drip",
             name: "default".into(),
             tenant: domain::Tenant::default(),
             spec: providers::SourceSpec::default(),
         };
-        let headers =
-            traceparent.map(|text| (http::HeaderName::from_static("traceparent"), HeaderValue::from_static(text)));
-        WebhookTrace::begin(traces, &verified(&source), &headers.into_iter().collect(), Duration::from_millis(5))
+        WebhookTrace::begin(traces, &verified(&source), headers, Duration::from_millis(5))
     }
 
     fn on(sample: f64, callers_per_s: u32) -> Traces {
@@ -157,6 +175,29 @@ mod tests {
         {
             let trace = begun(&Traces::off(), given);
             assert_eq!((trace.traceparent(), trace.spans.is_some()), (kept, false));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_others_say_of_a_trace_goes_with_it_if_it_is_well_formed() {
+        let told = |traces: &Traces, parent: Option<&'static str>, states: &[&'static [u8]]| {
+            let parent = parent.map(|text| ("traceparent", text.as_bytes()));
+            let headers = parent.into_iter().chain(states.iter().map(|state| ("tracestate", *state)));
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(name, HeaderValue::from_bytes(value).unwrap());
+            }
+            let trace = traced(traces, &map);
+            trace.tracestate().map(str::to_owned)
+        };
+        let kept = || Some("a=1,b=2".to_owned());
+        for traces in [Traces::off(), on(0.0, 0), on(0.0, 1)] {
+            assert_eq!(told(&traces, Some(GOOD), &[b"a=1", b"b=2"]), kept());
+            assert_eq!(told(&traces, Some("00-zz"), &[b"a=1"]), None, "of no trace");
+            assert_eq!(told(&traces, None, &[b"a=1"]), None, "of no trace");
+            assert_eq!(told(&traces, Some(GOOD), &[b"a=1", b"b"]), None);
+            assert_eq!(told(&traces, Some(GOOD), &[b"a=\xff"]), None);
+            assert_eq!(told(&traces, Some(GOOD), &[]), None);
         }
     }
 

@@ -79,10 +79,12 @@ impl Normalizer {
             Ok(elements) => elements,
             Err(Malformed { reason }) => return self.whole_dead(consumed, Some(raw), "malformed", reason),
         };
+        let is_of_trace =
+            |header: &&Header| [headers::TRACEPARENT, headers::TRACESTATE].contains(&header.name.as_ref());
         let record_headers =
             vec![Header { name: headers::RECEIPT_ID.into(), value: context.receipt_id.to_owned().into() }]
                 .into_iter()
-                .chain(consumed.record.headers.iter().filter(|header| header.name == headers::TRACEPARENT).cloned())
+                .chain(consumed.record.headers.iter().filter(is_of_trace).cloned())
                 .collect::<Vec<_>>();
         let (mut outputs, mut emitted, mut dead, mut ignored) = (Vec::new(), false, None, None);
         for element in &elements {

@@ -7,14 +7,16 @@
 //! others are taken is given up; one that is offered for longer than the subscriber's schedule is, too.
 
 use crate::{
-    Judged, Message, Metrics, Post, PostError, Receiver, Subscriber, backoff, judge,
+    Judged, Message, Metrics, Post, PostError, Receiver, Subscriber, backoff,
+    calls::{LaneCalls, Traced},
+    judge,
     post::Answer,
     schedule::{FAILURES_MIN, REFUSALS_MAX},
     status::{Halt, LaneStatus},
 };
 use domain::{Delta, EventId};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use service::Clock;
+use service::{Clock, traces::OpenCall};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -40,6 +42,8 @@ pub(crate) struct Offer {
     pub(crate) who: usize,
     /// It lies behind the batch: posted while something in the batch waits, and never given up.
     pub(crate) is_ahead: bool,
+    /// The trace that it came with.
+    pub(crate) traced: Option<Traced>,
 }
 
 /// How a delta ended.
@@ -90,12 +94,14 @@ struct Landed {
     sent_ms: i64,
     seconds: f64,
     sent: Result<Answer, PostError>,
+    call: Option<OpenCall>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Courier {
     subscriber: Arc<Subscriber>,
     receiver: Arc<dyn Receiver>,
+    pub(crate) calls: LaneCalls,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     status: LaneStatus,
@@ -111,6 +117,7 @@ impl Courier {
     pub(crate) fn new(
         subscriber: Arc<Subscriber>,
         receiver: Arc<dyn Receiver>,
+        calls: LaneCalls,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
         status: LaneStatus,
@@ -118,6 +125,7 @@ impl Courier {
         Self {
             subscriber,
             receiver,
+            calls,
             clock,
             metrics,
             status,
@@ -147,6 +155,7 @@ impl Courier {
     /// Posts until every offer of the batch has its end: `false` where the time is over before. Posts in flight are always
     /// finished.
     pub(crate) async fn deliver(&mut self, offers: &[Offer], until_ms: i64) -> Result<bool, Halt> {
+        self.calls.batch(offers);
         let mut flights: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
         let mut flying: HashSet<usize> = HashSet::new();
         loop {
@@ -163,7 +172,7 @@ impl Courier {
                 for index in &landed.indices {
                     flying.remove(index);
                 }
-                self.land(offers, &landed);
+                self.land(offers, landed);
                 continue;
             }
             if self.is_done(offers) {
@@ -287,14 +296,16 @@ impl Courier {
         gathered
     }
 
-    fn flight(&self, offers: &[Offer], indices: Vec<usize>, now_ms: i64) -> BoxFuture<'static, Landed> {
+    fn flight(&mut self, offers: &[Offer], indices: Vec<usize>, now_ms: i64) -> BoxFuture<'static, Landed> {
         let deltas: Vec<&Delta> = indices.iter().map(|index| &offers[*index].delta).collect();
         let message = match deltas.as_slice() {
             [delta] if self.subscriber.batch_max == 1 => Message::of_delta(delta),
             deltas => Message::of_batch(deltas),
         };
         let headers = self.subscriber.signer.headers(&message.id, now_ms / 1_000, &message.body).to_vec();
-        let post = Post { url: self.subscriber.url.clone(), headers, body: message.body };
+        let mut post = Post { url: self.subscriber.url.clone(), headers, body: message.body };
+        let ids: Vec<EventId> = deltas.iter().map(|delta| delta.delta_id).collect();
+        let call = self.calls.begin(&self.subscriber, &ids, &mut post);
         let (receiver, timeout) = (Arc::clone(&self.receiver), self.subscriber.timeout);
         async move {
             let began = tokio::time::Instant::now();
@@ -302,14 +313,15 @@ impl Courier {
                 Ok(sent) => sent,
                 Err(_) => Err(PostError::NoAnswer("no answer in time".to_owned())),
             };
-            Landed { indices, sent_ms: now_ms, seconds: began.elapsed().as_secs_f64(), sent }
+            Landed { indices, sent_ms: now_ms, seconds: began.elapsed().as_secs_f64(), sent, call }
         }
         .boxed()
     }
 
-    fn land(&mut self, offers: &[Offer], landed: &Landed) {
+    fn land(&mut self, offers: &[Offer], landed: Landed) {
         let now_ms = self.clock.now_millis();
         let judged = judge(&landed.sent, now_ms / 1_000);
+        LaneCalls::end(landed.call, &landed.sent, &judged);
         let name = self.subscriber.name.as_str();
         self.metrics.deliveries.with_label_values(&[name, judged.outcome()]).inc();
         self.metrics.post_seconds.with_label_values(&[name]).observe(landed.seconds);

@@ -2,6 +2,7 @@
 
 use crate::{
     Metrics, Receiver, Subscriber,
+    calls::LaneCalls,
     courier::{Courier, End, Offer},
     letter,
     status::{Halt, LaneStatus},
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use domain::{Delta, EventId, RecipientKey};
 use event_log::{Batch, Browse, Consumed, Fate, Limits, Outputs, Stage, StageError, Verdict, session::Assigned};
 use schemas::{DecodeError, decode, headers, topics, wire::DeltaRecord};
-use service::Clock;
+use service::{Clock, traces::Traces};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -83,9 +84,16 @@ impl Lane {
             metrics.oldest_pending.with(&subscriber.name);
             metrics.dead_letters.with_label_values(&[subscriber.name.as_str()]);
         }
-        let courier =
-            Courier::new(Arc::clone(&subscriber), receiver, Arc::clone(&clock), metrics.clone(), status.clone());
+        let (to, calls) = (Arc::clone(&subscriber), LaneCalls::new(Traces::off(), &subscriber, way));
+        let courier = Courier::new(to, receiver, calls, Arc::clone(&clock), metrics.clone(), status.clone());
         Self { subscriber, way, courier, browse, clock, metrics, status, batch: Vec::new() }
+    }
+
+    /// The same with its posts traced.
+    #[must_use]
+    pub fn traced(mut self, traces: Traces) -> Self {
+        self.courier.calls = LaneCalls::new(traces, &self.subscriber, self.way);
+        self
     }
 
     /// The subscriber.
@@ -156,18 +164,19 @@ impl Lane {
         let ahead = self.ahead(batch, &reads).await?;
         let mut numbers: HashMap<RecipientKey, usize> = HashMap::new();
         let mut offers = Vec::with_capacity(reads.len() + ahead.len());
-        let mut offer = |delta: Delta, made_ms: i64, is_ahead: bool| {
+        let mut offer = |delta: Delta, consumed: Option<&Consumed>, is_ahead: bool| {
             let next = numbers.len();
             let who = *numbers.entry(delta.key.clone()).or_insert(next);
-            offers.push(Offer { delta, made_ms, who, is_ahead });
+            let made_ms = consumed.map_or(0, |consumed| consumed.record.timestamp_ms);
+            let traced = consumed.and_then(|consumed| self.courier.calls.traced(consumed));
+            offers.push(Offer { delta, made_ms, who, is_ahead, traced });
         };
         for (index, delta) in reads {
-            let made_ms = batch.records.get(index).map_or(0, |consumed| consumed.record.timestamp_ms);
-            offer(delta, made_ms, false);
+            offer(delta, batch.records.get(index), false);
         }
         for (consumed, read) in ahead {
             if let Read::Offer(delta) = read {
-                offer(*delta, consumed.record.timestamp_ms, true);
+                offer(*delta, Some(&consumed), true);
             }
         }
         Ok(offers)

@@ -47,7 +47,7 @@ pub(crate) fn dead_letter(
         headers: kept,
         dead_at: now_micros,
     };
-    let carried = |header: &&Header| [headers::RECEIPT_ID, headers::TRACEPARENT].contains(&header.name.as_ref());
+    let carried = |header: &&Header| headers::CARRIED.contains(&header.name.as_ref());
     let record = Record {
         key: consumed.record.key.clone(),
         value: Some(encode(&letter)?),

@@ -10,6 +10,7 @@
 //! again, under the same id.
 
 pub mod answer;
+mod calls;
 mod courier;
 pub mod lane;
 mod letter;

@@ -35,6 +35,8 @@ pub struct SubscriberConfig {
     pub timeout_ms: u64,
     /// How long a delta is offered before it becomes a dead letter.
     pub retry_hours: u64,
+    /// Whether the trace of a post is told to the endpoint.
+    pub traceparent: bool,
     /// Whether plain HTTP and inner addresses are allowed.
     pub allow_private: bool,
 }
@@ -69,6 +71,7 @@ pub struct Subscriber {
     pub(crate) in_flight_max: usize,
     pub(crate) timeout: Duration,
     pub(crate) retry_for: Duration,
+    pub(crate) traceparent: bool,
 }
 
 impl fmt::Debug for Subscriber {
@@ -112,6 +115,7 @@ impl Subscriber {
             in_flight_max: if config.batch_max > 1 { 1 } else { config.in_flight_max },
             timeout: Duration::from_millis(config.timeout_ms),
             retry_for: HOUR * u32::try_from(config.retry_hours).unwrap_or(u32::MAX),
+            traceparent: config.traceparent,
         })
     }
 

@@ -9,8 +9,9 @@ use event_log::{Header, Record, runner::PhaseName};
 use notifier::{Answer, PostError, Way};
 use schemas::{decode, topics, wire::DeltaRecord};
 use serde_json::json;
+use service::traces::{TraceContext, TraceSettings, Traces};
 use std::{collections::BTreeSet, time::Duration};
-use support::{BEGIN, Bed, Scripted, config, expected, off, on, orders, status};
+use support::{BEGIN, Bed, Scripted, append_with, config, expected, off, on, orders, status};
 
 /// A subscriber for which deltas are tried for two hours.
 fn impatient(name: &str) -> notifier::SubscriberConfig {
@@ -370,4 +371,48 @@ async fn what_cannot_be_read_is_a_dead_letter_and_the_next_goes_on() {
         (reasons.as_slice(), receiver.taken().len()),
         (&["malformed_delta".to_owned(), "malformed_delta".to_owned()][..], 1)
     );
+}
+
+const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const SILENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+/// Traces that nobody takes.
+fn traces() -> Traces {
+    let (url, headers, resource) = ("http://127.0.0.1:9/".to_owned(), Vec::new(), Vec::new());
+    let settings = TraceSettings { url, sample: 1.0, callers_per_s: 0, headers, resource };
+    Traces::start(Some(settings), &service::Metrics::new().unwrap()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_tells_its_trace_where_that_is_wanted() {
+    let told = async |headers: &[(&'static str, &'static str)], is_wanted, traces: Traces| {
+        let (bed, receiver) = (Bed::new(&[]), Scripted::willing());
+        append_with(&bed.log, &[on("a@example.com", 1)], headers);
+        let config = notifier::SubscriberConfig { traceparent: is_wanted, ..config("crm") };
+        bed.finish(bed.lane(config, Way::Deltas, receiver.clone()).traced(traces)).await;
+        let seen = receiver.seen().remove(0);
+        let header = |name| seen.header(name).map(str::to_owned);
+        (header("traceparent"), header("tracestate"))
+    };
+    let both = [("traceparent", CALLER), ("tracestate", "vendor=1,other=2")];
+    let (parent, state) = told(&both, true, traces()).await;
+    let (parent, caller) = (TraceContext::parse(&parent.unwrap()).unwrap(), TraceContext::parse(CALLER).unwrap());
+    assert_eq!((parent.trace, parent.is_sampled, state.as_deref()), (caller.trace, true, Some("vendor=1,other=2")));
+    assert_ne!(parent.span, caller.span, "its own span");
+    let (parent, state) = told(&[("traceparent", CALLER), ("tracestate", "malformed")], true, traces()).await;
+    assert!(parent.is_some() && state.is_none());
+    assert_eq!(told(&both, false, traces()).await, (None, None));
+    assert_eq!(told(&both, true, Traces::off()).await, (None, None));
+    assert_eq!(told(&[("traceparent", SILENT), ("tracestate", "vendor=1")], true, traces()).await, (None, None));
+    assert_eq!(told(&[("tracestate", "vendor=1")], true, traces()).await, (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_keeps_what_is_carried() {
+    let (bed, receiver) = (Bed::new(&[]), Scripted::new(|_| status(500)));
+    append_with(&bed.log, &[on("a@example.com", 1)], &[("traceparent", CALLER), ("tracestate", "vendor=1")]);
+    bed.finish(bed.lane(impatient("crm"), Way::Deltas, receiver)).await;
+    let (letter, _) = bed.dead_letters().remove(0);
+    let headers: BTreeSet<&str> = letter.record.headers.iter().map(|header| header.name.as_ref()).collect();
+    assert_eq!(headers, BTreeSet::from(["receipt-id", "traceparent", "tracestate"]));
 }

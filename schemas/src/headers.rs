@@ -4,6 +4,10 @@
 pub const RECEIPT_ID: &str = "receipt-id";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
+/// What others say of that trace; never without a `traceparent`.
+pub const TRACESTATE: &str = "tracestate";
+/// What every stage hands on.
+pub const CARRIED: [&str; 3] = [RECEIPT_ID, TRACEPARENT, TRACESTATE];
 /// Which subscriber a redelivery is for, and whose dead letter it was.
 pub const SUBSCRIBER: &str = "subscriber";
 /// How often a record was tried, once it is replayed.

@@ -4,8 +4,8 @@ use crate::{Account, ApiError, caller::Item};
 use domain::{Delta, EventId};
 use event_log::Consumed;
 use providers::suppression_api::{Action, ApiAnswer, ApiRequest};
-use schemas::headers::TRACEPARENT;
-use service::traces::{Calls, OpenCall, TraceContext, Traces};
+use schemas::headers::{TRACEPARENT, TRACESTATE};
+use service::traces::{Calls, Carried, OpenCall, Traces};
 
 /// The calls of one lane. A call tells of as many recipients as fit, and belongs to the trace of each.
 #[derive(Debug)]
@@ -32,9 +32,9 @@ impl LaneCalls {
             return;
         }
         self.calls.batch(deltas.filter_map(|(consumed, delta)| {
-            let header = consumed.record.headers.iter().find(|header| header.name == TRACEPARENT)?;
-            let context = TraceContext::parse(std::str::from_utf8(&header.value).ok()?)?;
-            Some((delta.as_ref().ok()?.delta_id, context, consumed.position.partition, consumed.position.number()))
+            let record = &consumed.record;
+            let carried = Carried::read(record.header(TRACEPARENT), record.header(TRACESTATE))?;
+            Some((delta.as_ref().ok()?.delta_id, carried, consumed.position.partition, consumed.position.number()))
         }));
     }
 
@@ -64,6 +64,7 @@ impl LaneCalls {
         span.note("quell.recipients", self.n_items);
         if self.tells_provider {
             request.headers.push((TRACEPARENT, call.context().to_string()));
+            request.headers.extend(call.state().map(|state| (TRACESTATE, state.as_str().to_owned())));
         }
         Some(call)
     }

@@ -147,6 +147,6 @@ pub(crate) const fn ignored(reason: &'static str) -> Verdict {
 }
 
 fn carried(consumed: &Consumed) -> Vec<Header> {
-    let kept = |header: &&Header| [headers::RECEIPT_ID, headers::TRACEPARENT].contains(&header.name.as_ref());
+    let kept = |header: &&Header| headers::CARRIED.contains(&header.name.as_ref());
     consumed.record.headers.iter().filter(kept).cloned().collect()
 }

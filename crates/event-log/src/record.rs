@@ -26,6 +26,13 @@ pub struct Record {
     pub timestamp_ms: i64,
 }
 
+impl Record {
+    /// The value of its first header of this name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|header| header.name == name).map(|header| &header.value[..])
+    }
+}
+
 /// A record read from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consumed {

@@ -28,7 +28,8 @@ pub(crate) fn start<E: Engine>(process: &Process, engine: &E) -> anyhow::Result<
             // Each lane has a runtime of its own, and so a client.
             let receiver = Arc::new(HttpReceiver::new(HttpClient::new(&options)?));
             let (browse, clock) = (Arc::new(engine.log().clone()), process.clock.clone());
-            let lane = Lane::new(Arc::clone(&subscriber), way, receiver, browse, clock, counts.clone());
+            let lane = Lane::new(Arc::clone(&subscriber), way, receiver, browse, clock, counts.clone())
+                .traced(process.traces.clone());
             tokio::spawn(stop_with(lane.status(), process.shutdown.clone()));
             let group = subscriber.group(way);
             // Who was away for longer than deltas are kept goes on with the oldest: the log of the process says so.

@@ -25,6 +25,8 @@ async fn an_accepted_webhook_is_in_the_log_as_it_came() {
         .header("authorization", "Basic c2VjcmV0")
         .header("cookie", "secret=1")
         .header("traceparent", trace)
+        .header("tracestate", "a=1")
+        .header("tracestate", "b=2")
         .send()
         .await
         .unwrap();
@@ -52,7 +54,11 @@ async fn an_accepted_webhook_is_in_the_log_as_it_came() {
         records[0].headers.iter().map(|header| (header.name.as_ref(), header.value.clone())).collect();
     assert_eq!(
         headers,
-        [("receipt-id", receipt.inner().as_bytes().to_vec().into()), ("traceparent", trace.as_bytes().to_vec().into())]
+        [
+            ("receipt-id", receipt.inner().as_bytes().to_vec().into()),
+            ("traceparent", trace.as_bytes().to_vec().into()),
+            ("tracestate", "a=1,b=2".into()),
+        ]
     );
 }
 

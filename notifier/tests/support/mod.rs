@@ -47,10 +47,16 @@ type Script = dyn FnMut(&Seen) -> Result<Answer, PostError> + Send;
 pub(crate) struct Seen {
     pub(crate) id: String,
     pub(crate) body: Value,
+    pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) at: Duration,
 }
 
 impl Seen {
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
     /// The address of its delta.
     pub(crate) fn address(&self) -> &str {
         self.body["data"]["address"].as_str().unwrap_or_default()
@@ -123,7 +129,8 @@ impl Receiver for Scripted {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
         let id = post.headers.iter().find(|(name, _)| *name == "webhook-id").map(|(_, id)| id.clone()).unwrap();
-        let seen = Seen { id, body: serde_json::from_slice(&post.body).unwrap(), at: self.begun.elapsed() };
+        let (body, headers) = (serde_json::from_slice(&post.body).unwrap(), post.headers.clone());
+        let seen = Seen { id, body, headers, at: self.begun.elapsed() };
         lock(&self.seen).push(seen.clone());
         let answer = (lock(&self.script))(&seen);
         if answer.as_ref().is_ok_and(|answer| (200..300).contains(&answer.status)) {
@@ -150,6 +157,7 @@ pub(crate) fn config(name: &str) -> SubscriberConfig {
         in_flight_max: 8,
         timeout_ms: 5_000,
         retry_hours: 72,
+        traceparent: false,
         allow_private: true,
     }
 }
@@ -179,11 +187,17 @@ pub(crate) fn off(address: &str, position: u64) -> Delta {
 
 /// Appends deltas that are made now.
 pub(crate) fn append(log: &MemoryLog, deltas: &[Delta]) {
+    append_with(log, deltas, &[]);
+}
+
+/// The same, with these headers more.
+pub(crate) fn append_with(log: &MemoryLog, deltas: &[Delta], more: &[(&'static str, &'static str)]) {
+    let more = || more.iter().map(|(name, value)| event_log::Header { name: (*name).into(), value: (*value).into() });
     for delta in deltas {
         let record = Record {
             key: Some(delta.key.to_log_key().into_bytes().into()),
             value: Some(encode(&DeltaRecord::from(delta.clone())).unwrap()),
-            headers: vec![event_log::Header { name: "receipt-id".into(), value: "r1".into() }],
+            headers: more().chain([event_log::Header { name: "receipt-id".into(), value: "r1".into() }]).collect(),
             timestamp_ms: BEGIN * 1_000,
         };
         log.append_now(topics::DELTAS, None, record).unwrap();

@@ -69,7 +69,7 @@ pub(crate) struct AccountConfig {
     /// Plan and record, but call nothing.
     #[serde(default)]
     pub(crate) dry_run: bool,
-    /// Send the `traceparent` of a call's span along.
+    /// Send the `traceparent` of a call's span along, and the trace's `tracestate`.
     #[serde(default)]
     pub(crate) traceparent: bool,
     /// Allow a `base_url` on this machine or a private network. For tests and gateways of your own.

@@ -35,6 +35,9 @@ pub(crate) struct SubscriberConfig {
     /// How long a delta is offered before it becomes a dead letter.
     #[serde(default = "default_retry_hours")]
     pub(crate) retry_hours: u64,
+    /// Send the `traceparent` of a post's span along, and the trace's `tracestate`.
+    #[serde(default)]
+    pub(crate) traceparent: bool,
     /// Allow plain HTTP, and a `url` on this machine or a private network.
     #[serde(default)]
     pub(crate) allow_private: bool,
@@ -70,6 +73,7 @@ impl SubscriberConfig {
             in_flight_max: self.in_flight_max,
             timeout_ms: self.timeout_ms,
             retry_hours: self.retry_hours,
+            traceparent: self.traceparent,
             allow_private: self.allow_private,
         }
     }

@@ -67,6 +67,7 @@ fn batch(headers: &[Option<&str>]) -> Batch {
         let header = |name: &'static str, value: &str| Header { name: name.into(), value: Bytes::from(value.to_owned()) };
         let mut headers = vec![header(headers::RECEIPT_ID, "01jd5xg6z5")];
         headers.extend(traceparent.map(|text| header(headers::TRACEPARENT, text)));
+        headers.extend(traceparent.map(|_| header(headers::TRACESTATE, "vendor=1")));
         let record = Record { key: None, value: Some(encode(&raw).unwrap()), headers, timestamp_ms: 0 };
         Consumed { topic: topics::RAW.into(), position: Position { epoch: 0, partition: 3, offset }, record }
     });
@@ -78,8 +79,12 @@ fn normalizer() -> Normalizer {
 }
 
 fn carried(verdict: &Verdict) -> Vec<&str> {
+    named(verdict, headers::TRACEPARENT)
+}
+
+fn named<'a>(verdict: &'a Verdict, name: &str) -> Vec<&'a str> {
     let headers = verdict.outputs.iter().flat_map(|output| &output.record.headers);
-    let headers = headers.filter(|header| header.name == headers::TRACEPARENT);
+    let headers = headers.filter(|header| header.name == name);
     headers.map(|header| std::str::from_utf8(&header.value).unwrap()).collect()
 }
 
@@ -124,6 +129,7 @@ async fn the_same_records_bring_the_same_bytes_and_the_same_spans() {
     for (span, verdict) in spans.iter().zip([&outputs[0].verdicts[0], &outputs[0].verdicts[2]]) {
         let own = format!("00-0af7651916cd43dd8448eb211c80319c-{}-01", span["spanId"].as_str().unwrap());
         assert_eq!(carried(verdict), [own]);
+        assert_eq!(named(verdict, headers::TRACESTATE), ["vendor=1"], "what others say goes on as it stands");
         assert_eq!(span["parentSpanId"], "b7ad6b7169203331");
         assert_eq!((&span["name"], &span["kind"]), (&"process quell.raw.v1".into(), &5.into()));
     }

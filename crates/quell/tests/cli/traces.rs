@@ -27,6 +27,7 @@ struct World {
     seen: Arc<Seen>,
     traces: String,
     provider: String,
+    subscriber: String,
     /// Holds the servers.
     _runtime: tokio::runtime::Runtime,
 }
@@ -37,8 +38,17 @@ struct Seen {
     requests: Mutex<Vec<Vec<u8>>>,
     /// Their `x-key`.
     keys: Mutex<Vec<String>>,
-    /// The `traceparent` of each call at the provider.
-    calls: Mutex<Vec<Option<String>>>,
+    /// What each call at the provider and each post at the subscriber told of its trace.
+    calls: Mutex<Vec<Told>>,
+    posts: Mutex<Vec<Told>>,
+}
+
+/// `traceparent` and `tracestate` of a request.
+type Told = (Option<String>, Option<String>);
+
+fn told(request: &Request) -> Told {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    (header("traceparent"), header("tracestate"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -54,9 +64,14 @@ async fn take(State(seen): State<Arc<Seen>>, headers: http::HeaderMap, body: Byt
 
 /// A provider that answers as SendGrid does to additions.
 async fn called(State(seen): State<Arc<Seen>>, request: Request) -> (http::StatusCode, &'static str) {
-    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-    lock(&seen.calls).push(traceparent.map(str::to_owned));
+    lock(&seen.calls).push(told(&request));
     (http::StatusCode::CREATED, "")
+}
+
+/// A subscriber that takes everything.
+async fn posted(State(seen): State<Arc<Seen>>, request: Request) -> http::StatusCode {
+    lock(&seen.posts).push(told(&request));
+    http::StatusCode::NO_CONTENT
 }
 
 impl World {
@@ -73,10 +88,12 @@ impl World {
         };
         let traces = serve(Router::new().route("/v1/traces", post(take)));
         let provider = serve(Router::new().fallback(any(called)));
-        Self { seen, traces, provider, _runtime: runtime }
+        let subscriber = serve(Router::new().fallback(post(posted)));
+        Self { seen, traces, provider, subscriber, _runtime: runtime }
     }
 
-    /// An instance that sends its traces here and has two accounts at the provider; only one is told of traces.
+    /// An instance that sends its traces here, has two accounts at the provider and tells two subscribers; only one of each
+    /// is told of traces.
     fn instance(&self, traces: &str) -> Instance {
         let instance = Instance::prepare(2);
         let account = |name: &str, more: &str| {
@@ -88,6 +105,14 @@ impl World {
         };
         let config = read(&instance.path("quell.toml"));
         let (told, plain) = (account("told", "traceparent = true\n"), account("plain", ""));
+        let subscriber = |name: &str, more: &str| {
+            format!(
+                "[[subscriber]]\nname = \"{name}\"\nurl = \"{}/hooks?token=hidden\"\nsecrets = [\"env:CLI_GENERIC\"]\n\
+                 allow_private = true\n{more}",
+                self.subscriber
+            )
+        };
+        let plain = plain + &subscriber("told", "traceparent = true\n") + &subscriber("plain", "");
         let traces = format!("[traces]\nendpoint = \"{}\"\n{traces}", self.traces);
         instance.write("quell.toml", &format!("{config}{told}{plain}{traces}"));
         instance
@@ -165,9 +190,11 @@ fn send(instance: &Instance, address: &str, traceparent: &str) -> String {
     });
     let mut request = sign::drip(&instance.url("/webhooks/drip"), DRIP_SECRET, &event);
     request.headers.push(("traceparent", traceparent.to_owned()));
+    request.headers.push(("tracestate", STATE.to_owned()));
     instance.send(&request)
 }
 
+const STATE: &str = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE";
 const SERVER: u8 = 2;
 const CLIENT: u8 = 3;
 const PRODUCER: u8 = 4;
@@ -182,7 +209,7 @@ fn a_webhook_is_one_trace_from_the_gateway_to_the_provider() {
     send(&instance, "silent@example.com", &format!("00-{}-{CALLER}-00", "1".repeat(32)));
     let receipt = send(&instance, ADDRESS, &format!("00-{TRACE}-{CALLER}-01"));
     let calls = |spans: &[Value]| spans.iter().filter(|span| span["kind"] == CLIENT).count();
-    world.until("two calls", |spans| calls(spans) == 2);
+    world.until("two calls and two posts", |spans| calls(spans) == 4);
     instance.stop();
     let spans = world.spans();
 
@@ -206,6 +233,12 @@ fn a_webhook_is_one_trace_from_the_gateway_to_the_provider() {
         assert_eq!(attribute(call, "http.response.status_code"), Some("201"));
         assert!(attribute(told, "quell.delta_id").is_some());
     }
+    for lane in ["quell.notifier.told", "quell.notifier.plain"] {
+        let (told, post) = (only(&spans, lane, CONSUMER), only(&spans, lane, CLIENT));
+        assert_eq!((&told["parentSpanId"], &post["parentSpanId"]), (&suppressor["spanId"], &told["spanId"]));
+        assert_eq!(attribute(post, "http.response.status_code"), Some("204"));
+        assert_eq!(attribute(post, "server.address"), Some("127.0.0.1"));
+    }
     // They carry the ids.
     for span in [webhook, append, normalizer, suppressor] {
         assert_eq!(attribute(span, "quell.receipt_id"), Some(&*receipt));
@@ -218,12 +251,16 @@ fn a_webhook_is_one_trace_from_the_gateway_to_the_provider() {
     );
     assert_eq!(attribute(normalizer, "messaging.destination.name"), Some("quell.raw.v1"));
 
-    // The provider learns of it only where that is wanted, and of the call's own span.
+    // Provider and subscriber learn of it only where that is wanted, and of the call's own span.
     let call = only(&spans, "quell.syncer.told", CLIENT)["spanId"].as_str().expect("an id");
-    let calls = lock(&world.seen.calls).clone();
-    let told: Vec<&String> = calls.iter().flatten().collect();
-    assert_eq!(told, [&format!("00-{TRACE}-{call}-01")]);
-    assert!(calls.len() >= 2, "both accounts are called");
+    let post = only(&spans, "quell.notifier.told", CLIENT)["spanId"].as_str().expect("an id");
+    for (seen, span) in [(&world.seen.calls, call), (&world.seen.posts, post)] {
+        let seen = lock(seen).clone();
+        let (told, untold): (Vec<&Told>, Vec<&Told>) = seen.iter().partition(|told| told.0.is_some());
+        let state = Some(STATE.to_owned());
+        assert_eq!(told, [&(Some(format!("00-{TRACE}-{span}-01")), state)]);
+        assert!(!untold.is_empty() && untold.iter().all(|told| **told == (None, None)), "both are called: {untold:?}");
+    }
 
     // Who knows OTLP better than we do reads the same.
     let read = as_others_read(&lock(&world.seen.requests));
@@ -240,7 +277,9 @@ fn a_webhook_is_one_trace_from_the_gateway_to_the_provider() {
     // No address, whole or encoded, and no secret of ours but the one meant for the receiver.
     let sent = lock(&world.seen.requests).concat();
     let sent = String::from_utf8_lossy(&sent);
-    for private in ["jane", "silent", "%40", DRIP_SECRET, crate::instance::WRITE_TOKEN, crate::instance::READ_TOKEN] {
+    for private in
+        ["jane", "hidden", "silent", "%40", DRIP_SECRET, crate::instance::WRITE_TOKEN, crate::instance::READ_TOKEN]
+    {
         assert!(!sent.contains(private), "{private} in {sent}");
     }
     assert!(lock(&world.seen.keys).iter().all(|key| key.contains(crate::instance::READ_TOKEN)));

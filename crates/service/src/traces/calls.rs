@@ -1,6 +1,6 @@
 //! Calls that are made for many records at once: a call belongs to the trace of each.
 
-use super::{Kind, Span, TraceContext, Traces};
+use super::{Carried, Kind, Span, TraceContext, TraceState, Traces};
 use std::{collections::HashMap, hash::Hash};
 
 /// Links of one span; more are counted.
@@ -13,9 +13,9 @@ pub struct Calls<K> {
     /// Stands in the spans' ids, so that two stages that do the same work make two spans.
     stage: String,
     /// The stage's spans of the open batch, by what they are about.
-    of_batch: HashMap<K, TraceContext>,
+    of_batch: HashMap<K, Carried>,
     /// Those that the next call is for.
-    next: Vec<TraceContext>,
+    next: Vec<Carried>,
     n_calls: u64,
 }
 
@@ -23,6 +23,7 @@ pub struct Calls<K> {
 #[derive(Debug)]
 pub struct OpenCall {
     span: Span,
+    state: Option<TraceState>,
     traces: Traces,
 }
 
@@ -37,15 +38,15 @@ impl<K: Eq + Hash> Calls<K> {
         self.traces.is_on()
     }
 
-    /// A batch is worked on: the contexts that came with its records, where they were read, and what they are about.
-    pub fn batch(&mut self, records: impl IntoIterator<Item = (K, TraceContext, u32, u64)>) {
+    /// A batch is worked on: what came with its records, where they were read, and what they are about.
+    pub fn batch(&mut self, records: impl IntoIterator<Item = (K, Carried, u32, u64)>) {
         self.of_batch.clear();
         self.next.clear();
         if self.traces.is_on() {
-            let own = |(key, parent, partition, number): (K, TraceContext, u32, u64)| {
-                (key, parent.of_stage(&self.stage, partition, number))
+            let own = |(key, Carried { context, state }, partition, number): (K, Carried, u32, u64)| {
+                (key, Carried { context: context.of_stage(&self.stage, partition, number), state })
             };
-            self.of_batch = records.into_iter().filter(|(_, parent, ..)| parent.is_sampled).map(own).collect();
+            self.of_batch = records.into_iter().filter(|(_, parent, ..)| parent.context.is_sampled).map(own).collect();
         }
     }
 
@@ -56,14 +57,14 @@ impl<K: Eq + Hash> Calls<K> {
     {
         self.next.clear();
         if !self.of_batch.is_empty() {
-            self.next.extend(keys.into_iter().filter_map(|key| self.of_batch.get(key)));
+            self.next.extend(keys.into_iter().filter_map(|key| self.of_batch.get(key).cloned()));
         }
     }
 
     /// A call begins; `None` where no trace holds it. It lies in the trace of the first record and is linked with those of
     /// the others, both ways. A call made again is another call: the moment is part of its id.
     pub fn begin(&mut self, name: &str) -> Option<OpenCall> {
-        let (parent, others) = self.next.split_first()?;
+        let (Carried { context: parent, state }, others) = self.next.split_first()?;
         let now = self.traces.now_micros();
         self.n_calls += 1;
         let context = parent.child(&[
@@ -74,12 +75,12 @@ impl<K: Eq + Hash> Calls<K> {
             &self.n_calls.to_be_bytes(),
         ]);
         let mut span = Span::new(context, Some(parent.span), Kind::Client, name.to_owned(), (now, now));
-        span.links = others.iter().take(LINKS_MAX).copied().collect();
+        span.links = others.iter().take(LINKS_MAX).map(|other| other.context).collect();
         span.links_left_out = others.len() - span.links.len();
         for other in others {
-            self.traces.link(other.span, context);
+            self.traces.link(other.context.span, context);
         }
-        Some(OpenCall { span, traces: self.traces.clone() })
+        Some(OpenCall { span, state: state.clone(), traces: self.traces.clone() })
     }
 }
 
@@ -87,6 +88,11 @@ impl OpenCall {
     /// Its place, for who is called.
     pub const fn context(&self) -> TraceContext {
         self.span.context
+    }
+
+    /// What others say of its trace, for who is called.
+    pub const fn state(&self) -> Option<&TraceState> {
+        self.state.as_ref()
     }
 
     /// The span, to note something.

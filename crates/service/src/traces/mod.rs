@@ -11,12 +11,14 @@ mod exporter;
 mod otlp;
 mod sampler;
 mod span;
+mod state;
 
 pub use calls::{Calls, OpenCall};
 pub use context::{SpanId, TraceContext, TraceId};
 pub use environment::Environment;
 pub use exporter::probe;
 pub use span::{Kind, Span, Value};
+pub use state::{Carried, TraceState};
 
 use crate::{
     Clock, SystemClock,

@@ -124,14 +124,19 @@ async fn a_call_lies_in_one_trace_and_is_linked_with_the_others() {
     let metrics = Metrics::new().unwrap();
     let traces = Traces::start(Some(settings(receiver.clone().start().await)), &metrics).unwrap();
     let parent = |n: u8| TraceContext { trace: TraceId::derive(&[&[n]]), is_sampled: n != 9, ..span(0).context };
+    let carried = |n: u8| {
+        let state = TraceState::parse([format!("vendor={n}").as_str()]).filter(|_| n != 1);
+        Carried { context: parent(n), state }
+    };
     let mut calls = Calls::new(traces.clone(), "lane");
     assert!(calls.begin("POST").is_none());
-    calls.batch([("a", parent(1), 0, 1), ("b", parent(2), 0, 2), ("silent", parent(9), 0, 3)]);
+    calls.batch([("a", carried(1), 0, 1), ("b", carried(2), 0, 2), ("silent", carried(9), 0, 3)]);
     calls.next_for(&["silent"]);
     assert!(calls.begin("POST").is_none());
     calls.next_for(&["silent", "b", "unknown", "a"]);
     let call = calls.begin("POST").unwrap();
     let context = call.context();
+    assert_eq!(call.state().map(TraceState::as_str), Some("vendor=2"), "that of the trace in which it lies");
     call.end(None);
     calls.begin("POST").unwrap().end(Some("503".to_owned()));
     let (first, other) = (parent(2).of_stage("lane", 0, 2), parent(1).of_stage("lane", 0, 1));

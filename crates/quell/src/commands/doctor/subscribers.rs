@@ -11,10 +11,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use notifier::{Subscriber, Way};
 use schemas::{headers, topics, wire::DeadLetter};
 use std::{collections::BTreeMap, time::Duration};
+use tokio::time::{Instant, timeout_at};
 
 /// Endpoints asked, and partitions read, at once.
 const AT_ONCE: usize = 8;
-/// How long the log is looked through.
+/// How long the log is looked through, for all of them.
 const LOG_PATIENCE: Duration = Duration::from_secs(20);
 /// A delta that waits for longer is told of; the alarm QuellSubscriberBehind waits as long.
 const BEHIND_SECONDS: i64 = 1_800;
@@ -34,8 +35,9 @@ pub(super) async fn check(
     let asked = stream::iter(subscribers).map(|subscriber| reached(subscriber, is_offline));
     let asked: Vec<(Health, String)> = asked.buffered(AT_ONCE).collect().await;
     let here = running.filter(|samples| samples.has("quell_notifier_oldest_pending_seconds"));
+    let until = Instant::now() + LOG_PATIENCE;
     let dead = match (here, log) {
-        (None, Some(log)) if !subscribers.is_empty() => dead_letters(log, findings).await,
+        (None, Some(log)) if !subscribers.is_empty() => dead_letters(log, until, findings).await,
         _ => None,
     };
     for (subscriber, (health, detail)) in subscribers.iter().zip(asked) {
@@ -45,7 +47,7 @@ pub(super) async fn check(
             continue;
         }
         if let (Some(log), Ok(ready)) = (log, Subscriber::new(subscriber.to_lane())) {
-            lane(log, &ready, findings).await;
+            lane(log, &ready, until, findings).await;
         }
         if let Some(dead) = &dead {
             let n_dead = dead.get(&subscriber.name).copied().unwrap_or_default();
@@ -106,10 +108,10 @@ fn judge_dead(name: &str, n_dead: u64, since: &str, findings: &mut Findings) {
 }
 
 /// Tells by the log how far a lane is.
-async fn lane(log: &dyn Browse, subscriber: &Subscriber, findings: &mut Findings) {
+async fn lane(log: &dyn Browse, subscriber: &Subscriber, until: Instant, findings: &mut Findings) {
     let Ok(now) = moment::now() else { return };
     let name = &subscriber.name;
-    match tokio::time::timeout(LOG_PATIENCE, open(log, &subscriber.group(Way::Deltas))).await {
+    match timeout_at(until, open(log, &subscriber.group(Way::Deltas))).await {
         Ok(Ok(open)) => {
             let seconds = open.oldest_ms.map_or(0, |oldest| now.as_millis().saturating_sub(oldest).max(0) / 1_000);
             judge_wait(name, seconds, &format!(", {} records to go", open.records), findings);
@@ -143,9 +145,9 @@ async fn open(log: &dyn Browse, group: &str) -> Result<Open, BrowseError> {
 }
 
 /// How many deltas of each subscriber lie among the newest dead letters.
-async fn dead_letters(log: &dyn Browse, findings: &mut Findings) -> Option<BTreeMap<String, u64>> {
+async fn dead_letters(log: &dyn Browse, until: Instant, findings: &mut Findings) -> Option<BTreeMap<String, u64>> {
     let now = moment::now().ok()?;
-    match tokio::time::timeout(LOG_PATIENCE, recently_dead(log, now)).await {
+    match timeout_at(until, recently_dead(log, now)).await {
         Ok(Ok(dead)) => return Some(dead),
         Ok(Err(error)) => {
             findings.warn("dead letters of subscribers", format!("{error}: see the checks `kafka` and `topics`"));

@@ -100,7 +100,7 @@ async fn what_a_former_owner_removed_is_told_again_by_its_successor() {
         let in_force = [(Scope::All, Reason::HardBounce)];
         let bounced = delta("a@example.com", &Scope::All, &in_force, ("mailgun", Kind::BouncedHard), 5_002);
         let committed = Some(NextOffset::from_stored(if is_committed { 5_002 } else { 5_001 }));
-        let assigned = Assigned { topic: Arc::from("quell.deltas.v1"), partition: 0, committed, epoch: 0 };
+        let assigned = Assigned { topic: Arc::from("quell.deltas.v1"), partition: 0, committed, epoch: 0, oldest: 0 };
         let from = lane.assigned(&assigned).await.unwrap();
         assert!(from.is_some_and(|from| (1..5_001).contains(&from)), "{from:?}");
         if is_committed {

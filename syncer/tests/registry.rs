@@ -56,7 +56,7 @@ async fn a_partition_that_begins_waits_for_the_registry() {
     log.append(topics::STATE, Some(0), foreign(topics::STATE, 0, AWAY).record).await.unwrap();
     let fake = FakeApi::new(support::fake_of("sendgrid"));
     let mut lane = support::lane_on(&log, support::config("sendgrid"), Arc::new(support::Direct(fake)));
-    let assigned = Assigned { topic: topics::DELTAS.into(), partition: 0, committed: None, epoch: 0 };
+    let assigned = Assigned { topic: topics::DELTAS.into(), partition: 0, committed: None, epoch: 0, oldest: 0 };
     assert_eq!(lane.assigned(&assigned).await, Ok(None));
     assert_eq!(lane.prepare(&assigned).await, Ok(false), "looking for releases");
     let away = lane.prepare(&assigned).await;

@@ -63,6 +63,8 @@ pub struct Assigned {
     pub committed: Option<NextOffset>,
     /// The log's epoch.
     pub epoch: u16,
+    /// All below this offset was taken away for its age. It need not be that of a record.
+    pub oldest: u64,
 }
 
 /// A session that cannot go on.

@@ -1,5 +1,6 @@
 //! The stage: events in, deltas out, by rules R1, R2, R4, R6, R8 and R9.
 
+mod gaps;
 mod policies;
 mod records;
 mod tally;
@@ -17,6 +18,7 @@ use domain::{
     CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Ruling, Timestamp, Trigger, event::RULES_REVISION,
 };
 use event_log::{Batch, Consumed, Fate, Output, Outputs, Position, Stage, StageError, Verdict, session::Assigned};
+use gaps::Gaps;
 use policies::Policies;
 pub(crate) use records::dead_letter;
 use records::{Read, output, read};
@@ -43,6 +45,7 @@ pub struct Suppressor<S> {
     counter: Counter,
     /// Epochs and partitions of which the store knows that something was committed.
     noted: HashSet<(u16, u32)>,
+    gaps: Gaps,
     tally: Tally,
 }
 
@@ -63,6 +66,7 @@ impl<S: Store> Suppressor<S> {
             incidents: Known::default(),
             counter: Counter::default(),
             noted: HashSet::new(),
+            gaps: Gaps::default(),
             tally: Tally::new(metrics),
         }
     }
@@ -429,14 +433,18 @@ impl<S: Store> Stage for Suppressor<S> {
                 ))),
             };
         };
-        self.note_committed(epoch, partition).await?;
-        // What the store may have lost in a crash; after a restore, what came after the backup.
+        // A store that may yet be refused learns nothing new: it would then refuse the way out, too.
+        if !self.gaps.assigned(assigned, applied) {
+            self.note_committed(epoch, partition).await?;
+        }
+        // What the store may have lost in a crash; after a restore, what came after the backup, as far as it is kept.
         let synced = committed.offset().saturating_sub(self.store.sync_window());
         let next = applied.filter(|applied| applied.epoch == epoch).map_or(0, |applied| applied.next().offset());
-        Ok(Some(synced.min(next)).filter(|from| *from < committed.offset()))
+        Ok(Some(synced.min(next).max(assigned.oldest)).filter(|from| *from < committed.offset()))
     }
 
     async fn reapply(&mut self, records: &[Consumed]) -> Result<(), StageError> {
+        self.gaps.check(records)?;
         let applied = self.work(records).await.map(|_| ());
         self.tally.clear();
         applied

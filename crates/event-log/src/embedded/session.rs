@@ -75,7 +75,7 @@ impl EmbeddedSession {
             let partition = self.cursors[index].partition;
             let committed = self.committed(partition)?;
             let next = committed.unwrap_or(NextOffset::START).offset();
-            let end = self.open().bounds(partition).map_or(0, |bounds| bounds.end);
+            let (oldest, end) = self.open().bounds(partition).map_or((0, 0), |bounds| (bounds.start, bounds.end));
             if next > end {
                 return Err(SessionError(format!(
                     "group {} stands at {next} of partition {partition} of {topic}, which ends at {end}: the log is older \
@@ -84,7 +84,7 @@ impl EmbeddedSession {
                 )));
             }
             self.cursors[index].next = next;
-            assigned.push(Assigned { topic: Arc::clone(&topic), partition, committed, epoch });
+            assigned.push(Assigned { topic: Arc::clone(&topic), partition, committed, epoch, oldest });
         }
         Ok(assigned)
     }

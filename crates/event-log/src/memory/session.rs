@@ -83,7 +83,8 @@ impl MemorySession {
             let committed = group.committed.get(&partition).copied().map(NextOffset::from_stored);
             self.cursors.push(Cursor { partition, next: committed.unwrap_or_default().offset() });
             self.since.push(since);
-            assigned.push(Assigned { topic: Arc::clone(&name), partition, committed, epoch });
+            let oldest = state.topics[topic].partitions[partition as usize].start;
+            assigned.push(Assigned { topic: Arc::clone(&name), partition, committed, epoch, oldest });
         }
         (!assigned.is_empty()).then_some(Polled::Assigned(assigned))
     }

@@ -372,6 +372,8 @@ async fn retention_takes_the_old(log: impl Log) {
     assert_eq!(kept(&log, "events", 2).await, []);
     assert_eq!(log.enforce_retention(keep + 1_000).unwrap(), 0, "an old record behind a young one stays");
     let mut session = log.session("single");
+    let Polled::Assigned(assigned) = session.poll(&LIMITS).unwrap() else { panic!("not assigned") };
+    assert_eq!(assigned[0].oldest, 2, "and is told of it");
     assert_eq!(values(&poll(&mut session, &LIMITS).unwrap()), ["c", "d"], "a group begins at the oldest kept");
 }
 

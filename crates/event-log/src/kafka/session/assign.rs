@@ -118,7 +118,8 @@ impl KafkaSession {
         self.buffers.insert(partition, buffer);
         self.cursors.push(Cursor { partition, next: offset });
         let committed = start.committed.map(|_| NextOffset::from_stored(offset));
-        Assigned { topic: Arc::clone(&self.topic), partition, committed, epoch: self.log.epoch() }
+        let (topic, epoch) = (Arc::clone(&self.topic), self.log.epoch());
+        Assigned { topic, partition, committed, epoch, oldest: start.oldest }
     }
 
     fn tell_of(&mut self, waiting: &Waiting) {

@@ -1,6 +1,6 @@
 //! The doctor's eye on a cluster: brokers, store, clocks, and webhooks in the log.
 
-use crate::bed::{Bed, ended};
+use crate::bed::{Bed, ended, quell};
 use serde_json::Value;
 
 fn found(report: &Value, check: &str) -> (String, String) {
@@ -40,6 +40,19 @@ fn a_cluster_is_looked_at_from_inside() {
     let report = gateway.run(&["doctor", "--offline", "-o", "json"]).with(0).json();
     assert_eq!(found(&report, "spooled webhooks"), ("ok".to_owned(), "none waits".to_owned()));
     assert!(found(&report, "answers drip/default").1.contains("1 webhooks taken"), "{report}");
+
+    // Of subscribers whose lanes run elsewhere, or nowhere yet, the log tells.
+    let subscriber = "[[subscriber]]\nname = \"crm\"\nurl = \"http://127.0.0.1:1/\"\nallow_private = true\n\
+                      secrets = [\"env:BED_SIGNS\"]\n";
+    let file = bed.write("subscriber.toml", &(bed.config("operator", [0, 0, 0]) + subscriber));
+    let mut command = quell();
+    command.env("BED_SIGNS", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz");
+    command.args(["--config", &file, "doctor", "--offline", "-o", "json"]);
+    let report = ended(&mut command).with(0).json();
+    let (health, detail) = found(&report, "lane of subscriber crm");
+    assert_eq!((health.as_str(), detail.as_str()), ("ok", "not behind, 0 records to go"));
+    let (health, detail) = found(&report, "dead letters of subscriber crm");
+    assert_eq!((health.as_str(), detail.as_str()), ("ok", "none in the last 24 hours"));
 
     let mut away = bed.command(&["doctor", "--offline", "-o", "json"]);
     away.env("QUELL__kafka__brokers", "127.0.0.1:1").env("QUELL__kafka__request_timeout_ms", "1000");

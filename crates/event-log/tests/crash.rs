@@ -1,4 +1,4 @@
-//! A process that appends and commits is killed with SIGKILL at any moment, again and again, over one directory: nothing
+//! A process that appends (to a topic in segments) and commits is killed with SIGKILL at any moment, again and again, over one directory: nothing
 //! that it was told is done may be missing, and every commit is there whole or not at all.
 //!
 //! The test runs itself as the child: with an argument it writes until it is killed, telling on its standard output
@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use event_log::{
     Append, Browse, Fate, Limits, Output, Outputs, Polled, Record, Session, TopicSpec, Verdict,
-    embedded::{self, EmbeddedLog, open_database},
+    embedded::{self, EmbeddedLog, SegmentOptions, open_database},
 };
 use std::{
     collections::HashMap,
@@ -39,7 +39,10 @@ fn topics() -> Vec<TopicSpec> {
 
 fn open(directory: &Path) -> EmbeddedLog {
     let db = open_database(directory, 8 << 20).expect("the database opens after a kill");
-    EmbeddedLog::open(db, &topics(), embedded::Limits::default()).expect("the log opens after a kill")
+    // Small files, so that kills come while one is begun, too.
+    let segments = SegmentOptions { segment_bytes: 4_096, ..SegmentOptions::new(directory.join("segments"), &["in"]) };
+    EmbeddedLog::open_with_segments(db, &topics(), embedded::Limits::default(), &segments)
+        .expect("the log opens after a kill")
 }
 
 fn record(key: &str, value: String) -> Record {

@@ -2,14 +2,14 @@
 
 use crate::{
     events::{self, Event, array},
-    servers::{CACHE_BYTES, topics},
+    servers::{CACHE_BYTES, open_log},
 };
 use anyhow::Context as _;
 use bytes::Bytes;
 use domain::{Change, Delta, EventId, Kind, Trigger};
 use event_log::{
     Append as _, Header, Record,
-    embedded::{EmbeddedLog, Limits, open_database},
+    embedded::open_database,
 };
 use schemas::{
     headers,
@@ -31,7 +31,7 @@ const BATCH: u64 = 10_000;
 /// Appends raw webhooks of SendGrid, ten events each.
 pub(crate) fn log(directory: &Path, events: u64) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let log = EmbeddedLog::open(open_database(directory, CACHE_BYTES)?, &topics(), Limits::default())?;
+    let log = open_log(directory, open_database(directory, CACHE_BYTES)?)?;
     let webhooks = events / EVENTS_PER_WEBHOOK;
     runtime.block_on(async {
         let mut writers = tokio::task::JoinSet::new();
@@ -89,7 +89,7 @@ pub(crate) fn store(directory: &Path, suppressions: u64) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let db = open_database(directory, CACHE_BYTES)?;
     // The log's topics too, so that an instance that starts here finds all it makes.
-    let log = EmbeddedLog::open(db.clone(), &topics(), Limits::default())?;
+    let log = open_log(directory, db.clone())?;
     let store = EmbeddedStore::open(db.clone())?;
     let policy = Policy::built_in();
     for first in (0..suppressions).step_by(BATCH as usize) {

@@ -83,7 +83,8 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Value> {
     let keys = Keys::new()?;
     let mut cases = Vec::new();
     let mut floors = Vec::new();
-    for (connections, form) in CASES {
+    let is_asked = |form: &Form| options.form.as_ref().is_none_or(|asked| asked == form.name);
+    for (connections, form) in CASES.into_iter().filter(|(_, form)| is_asked(form)) {
         say(&format!("  {} at {connections} connections", form.name));
         let requests = keys.requests(form)?;
         let mut runs: [Vec<Run>; 3] = [Vec::new(), Vec::new(), Vec::new()];
@@ -120,8 +121,12 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Value> {
         }
         cases.push(case);
     }
-    let (refusals, of_refusals) = refusals::measure(options, &keys)?;
-    floors.extend(of_refusals);
+    let mut refusals = Vec::new();
+    if options.form.is_none() {
+        let (measured, of_refusals) = refusals::measure(options, &keys)?;
+        refusals = measured;
+        floors.extend(of_refusals);
+    }
     Ok(json!({ "floors": floors, "cases": cases, "refusals": refusals }))
 }
 

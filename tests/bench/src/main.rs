@@ -76,6 +76,9 @@ pub(crate) struct Options {
     /// Runs of each case
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
+    /// Embedded gateway: only this form of webhooks, e.g. `generic_100`, and no refusals
+    #[arg(long)]
+    pub(crate) form: Option<String>,
     /// Kafka: partitions of every topic
     #[arg(long, default_value_t = 8)]
     pub(crate) partitions: u32,

@@ -5,14 +5,14 @@ use crate::{
     child::{Process, argument},
     fill::EVENTS_PER_WEBHOOK,
     run_directory, say,
-    servers::{CACHE_BYTES, PARTITIONS, topics},
+    servers::{CACHE_BYTES, PARTITIONS, open_log},
     stats::{floor, median, round, spread},
     usage,
 };
 use anyhow::{Context as _, bail};
 use event_log::{
     Fatal, Limits, Observer, PhaseName, RunnerEvent,
-    embedded::{self, EmbeddedLog, open_database},
+    embedded::open_database,
     spawn_runner,
 };
 use normalizer::Normalizer;
@@ -139,7 +139,7 @@ impl Observer for Watcher {
 /// Runs the stages over a filled log until it is drained; prints what that took.
 pub(crate) fn child(directory: &Path, events: u64, workers: u32) -> anyhow::Result<()> {
     let db = open_database(directory, CACHE_BYTES)?;
-    let log = EmbeddedLog::open(db.clone(), &topics(), embedded::Limits::default())?;
+    let log = open_log(directory, db.clone())?;
     let store = EmbeddedStore::open(db)?;
     // As in `quell up`.
     let limits = Limits { records_max: 1_000, bytes_max: 8 << 20, wait: Duration::from_millis(500) };

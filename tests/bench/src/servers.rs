@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use axum::{Router, body::Bytes, http::StatusCode, response::IntoResponse, routing::post};
 use event_log::{
     TopicSpec,
-    embedded::{EmbeddedLog, Limits, open_database},
+    embedded::{EmbeddedLog, Limits, OpenError, SegmentOptions, open_database},
 };
 use ingest_gateway::{Configured, EmbeddedTokens, Gateway, GatewayDeps, NoFetch, Sources};
 use providers::{Source, SourceSpec};
@@ -66,10 +66,16 @@ pub(crate) fn topics() -> Vec<TopicSpec> {
     schemas::topics::all().into_iter().map(spec).collect()
 }
 
+/// The log as `quell up` opens it.
+pub(crate) fn open_log(directory: &Path, db: fjall::Database) -> Result<EmbeddedLog, OpenError> {
+    let segments = SegmentOptions::new(directory.join("segments"), &[schemas::topics::RAW]);
+    EmbeddedLog::open_with_segments(db, &topics(), Limits::default(), &segments)
+}
+
 /// The gateway over an embedded log. Ends when it is killed.
 pub(crate) fn gateway_only(directory: &Path) -> anyhow::Result<()> {
     let db = open_database(directory, CACHE_BYTES)?;
-    let log = EmbeddedLog::open(db.clone(), &topics(), Limits::default())?;
+    let log = open_log(directory, db)?;
     let tokens = EmbeddedTokens::open(&log)?;
     let source = |(name, variable): (&str, &str)| {
         let provider = providers::by_name(name).context("no such provider")?;

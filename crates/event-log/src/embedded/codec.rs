@@ -31,20 +31,82 @@ pub(crate) enum DecodeError {
     Name,
 }
 
-/// Encodes a record, with epoch 0 until [`set_epoch`] is called.
-pub(crate) fn encode(record: &Record) -> Vec<u8> {
-    let mut out = Vec::with_capacity(FIXED + 16 + size(record));
+/// From this size on a value is worth not to be copied, in bytes.
+const SHARED_BYTES_MIN: usize = 1_024;
+
+/// An encoded record, in pieces: a large value may lie where it came, between what is before and after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    before: Vec<u8>,
+    value: Bytes,
+    after: Vec<u8>,
+}
+
+impl Encoded {
+    /// In one piece, with epoch 0 until [`Self::set_epoch`] is called.
+    pub(crate) fn whole(record: &Record) -> Self {
+        Self { before: encode(record), value: Bytes::new(), after: Vec::new() }
+    }
+
+    /// As [`Self::whole`], but a large value is not copied.
+    pub(crate) fn sharing(record: &Record) -> Self {
+        let Some(value) = record.value.as_ref().filter(|value| value.len() >= SHARED_BYTES_MIN) else {
+            return Self::whole(record);
+        };
+        let mut before = start(record, FIXED + 16 + record.key.as_ref().map_or(0, Bytes::len));
+        put_length(&mut before, value.len() + 1);
+        let mut after = Vec::with_capacity(size(record) - value.len() + 4);
+        put_headers(&mut after, record);
+        Self { before, value: value.clone(), after }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.before.len() + self.value.len() + self.after.len()
+    }
+
+    pub(crate) fn pieces(&self) -> [&[u8]; 3] {
+        [&self.before, &self.value, &self.after]
+    }
+
+    pub(crate) fn set_epoch(&mut self, epoch: u16) {
+        set_epoch(&mut self.before, epoch);
+    }
+
+    pub(crate) fn timestamp_ms(&self) -> Option<i64> {
+        timestamp_ms(&self.before).ok()
+    }
+
+    /// One piece; a copy only where there are more.
+    pub(crate) fn into_whole(self) -> Vec<u8> {
+        if self.value.is_empty() && self.after.is_empty() { self.before } else { self.pieces().concat() }
+    }
+}
+
+/// Encodes a record, with epoch 0.
+fn encode(record: &Record) -> Vec<u8> {
+    let mut out = start(record, FIXED + 16 + size(record));
+    put_optional(&mut out, record.value.as_deref());
+    put_headers(&mut out, record);
+    out
+}
+
+/// What comes before the value.
+fn start(record: &Record, capacity: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(capacity);
     out.push(VERSION);
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&record.timestamp_ms.to_be_bytes());
     put_optional(&mut out, record.key.as_deref());
-    put_optional(&mut out, record.value.as_deref());
-    put_length(&mut out, record.headers.len());
-    for header in &record.headers {
-        put_bytes(&mut out, header.name.as_bytes());
-        put_bytes(&mut out, &header.value);
-    }
     out
+}
+
+/// What comes after the value.
+fn put_headers(out: &mut Vec<u8>, record: &Record) {
+    put_length(out, record.headers.len());
+    for header in &record.headers {
+        put_bytes(out, header.name.as_bytes());
+        put_bytes(out, &header.value);
+    }
 }
 
 /// What a record takes, about: key, value and headers.
@@ -54,7 +116,7 @@ pub(crate) fn size(record: &Record) -> usize {
 }
 
 /// Writes the epoch into an encoded record.
-pub(crate) fn set_epoch(encoded: &mut [u8], epoch: u16) {
+fn set_epoch(encoded: &mut [u8], epoch: u16) {
     if let Some(place) = encoded.get_mut(EPOCH_AT..TIMESTAMP_AT) {
         place.copy_from_slice(&epoch.to_be_bytes());
     }
@@ -65,16 +127,15 @@ pub(crate) fn timestamp_ms(encoded: &[u8]) -> Result<i64, DecodeError> {
     Ok(i64::from_be_bytes(fixed(encoded, TIMESTAMP_AT)?))
 }
 
-/// Decodes a record and its epoch. Any bytes are answered, none are trusted.
-pub(crate) fn decode(encoded: &[u8]) -> Result<(u16, Record), DecodeError> {
-    let [version] = fixed::<1>(encoded, 0)?;
+/// Decodes a record and its epoch, whose parts share its bytes. Any bytes are answered, none are trusted.
+pub(crate) fn decode(encoded: Bytes) -> Result<(u16, Record), DecodeError> {
+    let [version] = fixed::<1>(&encoded, 0)?;
     if version != VERSION {
         return Err(DecodeError::Version(version));
     }
-    let epoch = u16::from_be_bytes(fixed(encoded, EPOCH_AT)?);
-    let timestamp_ms = timestamp_ms(encoded)?;
-    // One copy for the whole record; its parts share it.
-    let mut reader = Reader { bytes: Bytes::copy_from_slice(encoded), at: FIXED };
+    let epoch = u16::from_be_bytes(fixed(&encoded, EPOCH_AT)?);
+    let timestamp_ms = timestamp_ms(&encoded)?;
+    let mut reader = Reader { bytes: encoded, at: FIXED };
     let key = reader.optional()?;
     let value = reader.optional()?;
     let n_headers = reader.length()?;
@@ -167,6 +228,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn decode(encoded: &[u8]) -> Result<(u16, Record), DecodeError> {
+        super::decode(Bytes::copy_from_slice(encoded))
+    }
+
     fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
         proptest::collection::vec(any::<u8>(), 0..max).prop_map(Bytes::from)
     }
@@ -185,6 +250,20 @@ mod tests {
             set_epoch(&mut encoded, epoch);
             prop_assert_eq!(timestamp_ms(&encoded), Ok(record.timestamp_ms));
             prop_assert_eq!(decode(&encoded), Ok((epoch, record)));
+        }
+
+        #[test]
+        fn pieces_are_the_same_bytes(mut record in record(), large in proptest::option::of(1_000usize..3_000)) {
+            if let Some(bytes) = large {
+                record.value = Some(vec![7; bytes].into());
+            }
+            let (mut whole, mut sharing) = (Encoded::whole(&record), Encoded::sharing(&record));
+            whole.set_epoch(5);
+            sharing.set_epoch(5);
+            prop_assert_eq!(sharing.len(), whole.len());
+            prop_assert_eq!(sharing.timestamp_ms(), Some(record.timestamp_ms));
+            prop_assert_eq!(sharing.pieces()[1].len(), large.filter(|bytes| *bytes >= 1_024).unwrap_or(0));
+            prop_assert_eq!(sharing.into_whole(), whole.into_whole());
         }
 
         #[test]

@@ -2,10 +2,16 @@
 //!
 //! All that waits is written as one batch of the database, with one `fdatasync`, and only then do readers see it and
 //! waiters hear of it. The batch goes into the journal whole or not at all, so each request in it is atomic.
+//!
+//! Records of topics in segments are single appends: they go to their file, with an `fdatasync` of its own, after the batch
+//! of the database, which is left out where it is empty.
 
 use super::{
-    Shared, aside, codec, keys,
+    Shared, aside,
+    codec::Encoded,
+    keys,
     queue::{Note, Put, Removal, Request},
+    segments::Segments,
     topic::{Newest, encode_bounds},
 };
 use crate::{AppendError, Position, position::EPOCH_MAX};
@@ -48,13 +54,17 @@ struct Committer<'a> {
 }
 
 /// A record staged in the group; `None` once a newer one of its key is staged too.
-type Staged = Option<(usize, Position, Vec<u8>)>;
+type Staged = Option<(usize, Position, Encoded)>;
 
 /// What the group writes, gathered so that no key is written twice in one batch: the order of two writes of one key in
 /// a batch is not defined.
 #[derive(Default)]
 struct Group {
     puts: Vec<Staged>,
+    /// Records of topics that lie in segments.
+    segments: BTreeMap<usize, Vec<(Position, Encoded)>>,
+    /// Topics whose last segment is to be closed.
+    closes: BTreeMap<usize, ()>,
     /// Per compacted topic and index key: the newest record and, where it is in this group, its place in `puts`.
     newest: HashMap<(usize, Vec<u8>), (Newest, usize)>,
     offsets: BTreeMap<Vec<u8>, u64>,
@@ -201,9 +211,13 @@ impl<'a> Committer<'a> {
         let next = &mut self.next[topic][partition as usize];
         let offset = *next;
         *next += 1;
-        codec::set_epoch(&mut encoded, self.epoch);
-        let place = group.puts.len();
+        encoded.set_epoch(self.epoch);
         let position = Position { epoch: self.epoch, partition, offset };
+        if self.shared.topics[topic].segments.is_some() {
+            group.segments.entry(topic).or_default().push((position, encoded));
+            return Ok(position);
+        }
+        let place = group.puts.len();
         group.puts.push(Some((topic, position, encoded)));
         let compacted = self.shared.topics[topic].compacted.as_ref();
         if let (Some(compacted), Some(key)) = (compacted, key) {
@@ -228,7 +242,7 @@ impl<'a> Committer<'a> {
         Ok(position)
     }
 
-    fn commit(&self, mut batch: OwnedWriteBatch, mut group: Group, removals: Vec<Removal>) -> Result<(), fjall::Error> {
+    fn commit(&self, mut batch: OwnedWriteBatch, mut group: Group, removals: Vec<Removal>) -> Result<(), WriteError> {
         let Shared { topics, groups, meta, .. } = self.shared;
         for removal in removals {
             self.remove(removal, &mut batch, &mut group)?;
@@ -236,7 +250,7 @@ impl<'a> Committer<'a> {
         let mut appended = vec![false; topics.len()];
         for (topic, Position { partition, offset, .. }, encoded) in group.puts.into_iter().flatten() {
             appended[topic] = true;
-            batch.insert(topics[topic].records(partition), keys::record(partition, offset), encoded);
+            batch.insert(topics[topic].records(partition), keys::record(partition, offset), encoded.into_whole());
         }
         for ((topic, key), (newest, _)) in group.newest {
             let Some(compacted) = &topics[topic].compacted else { continue };
@@ -252,20 +266,40 @@ impl<'a> Committer<'a> {
         for (topic, partition) in group.floors.keys() {
             let start = group.starts.get(&(*topic, *partition)).copied();
             let start = start.or_else(|| Some(topics[*topic].bounds(*partition)?.start)).unwrap_or_default();
-            let floor = self.next[*topic][*partition as usize];
+            // Segments know their own end, and this group's records are not in them yet.
+            let is_in_segments = topics[*topic].segments.is_some();
+            let floor = if is_in_segments { start } else { self.next[*topic][*partition as usize] };
             batch.insert(meta, keys::bounds(&topics[*topic].spec.name, *partition), encode_bounds(start, floor));
         }
         if let Some(epoch) = group.epoch {
             batch.insert(meta, keys::EPOCH, epoch.to_be_bytes());
         }
         group.notes.iter_mut().for_each(|notes| notes.stage(&mut batch));
-        batch.commit()?;
+        // Before the segments: a note is on disk no later than what is appended after it. The other way round nothing in the
+        // database depends on a record that nobody has read yet.
+        if !batch.is_empty() {
+            batch.commit()?;
+        }
         group.notes.into_iter().for_each(Notes::written);
         if let Some(epoch) = group.epoch {
             self.shared.epoch.store(epoch, std::sync::atomic::Ordering::Release);
         }
-        for ((topic, partition), start) in group.starts {
-            topics[topic].set_start(partition, start);
+        for (topic, records) in group.segments {
+            appended[topic] = true;
+            topics[topic].segments.as_ref().map_or(Ok(()), |segments| segments.append(&records))?;
+        }
+        for topic in group.closes.into_keys() {
+            topics[topic].segments.as_ref().map_or(Ok(()), Segments::close_last)?;
+        }
+        self.show(&group.starts, &appended);
+        Ok(())
+    }
+
+    /// Lets readers see what is on disk.
+    fn show(&self, starts: &BTreeMap<(usize, u32), u64>, appended: &[bool]) {
+        let topics = &self.shared.topics;
+        for ((topic, partition), start) in starts {
+            topics[*topic].set_start(*partition, *start);
         }
         for (index, topic) in topics.iter().enumerate().filter(|(index, _)| appended[*index]) {
             for (partition, end) in self.next[index].iter().enumerate() {
@@ -273,7 +307,9 @@ impl<'a> Committer<'a> {
             }
             topic.appended.raise();
         }
-        Ok(())
+        for topic in starts.keys().map(|(topic, _)| &topics[*topic]) {
+            topic.delete_old_segments();
+        }
     }
 
     fn remove(&self, removal: Removal, batch: &mut OwnedWriteBatch, group: &mut Group) -> Result<(), fjall::Error> {
@@ -284,6 +320,7 @@ impl<'a> Committer<'a> {
                 group.starts.insert((topic, partition), to);
                 group.floors.insert((topic, partition), ());
             }
+            Removal::Close { topic } => drop(group.closes.insert(topic, ())),
             Removal::Tombstones { topic, tombstones } => {
                 let open = &self.shared.topics[topic];
                 let Some(compacted) = &open.compacted else { return Ok(()) };
@@ -307,6 +344,15 @@ impl<'a> Committer<'a> {
     }
 }
 
-fn unavailable(error: &fjall::Error) -> AppendError {
+/// Why a group is not on disk, as far as is known.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error(transparent)]
+    Database(#[from] fjall::Error),
+    #[error("a segment cannot be written: {0}")]
+    Segments(#[from] std::io::Error),
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> AppendError {
     AppendError::Unavailable(format!("{error}; restart the process"))
 }

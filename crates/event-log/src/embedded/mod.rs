@@ -23,15 +23,18 @@ mod database;
 mod keys;
 mod queue;
 mod retention;
+mod segments;
 mod session;
 mod topic;
 
 pub use aside::{Aside, Change};
 pub use database::{database_builder, open_database};
+pub use segments::{Damage, SegmentError, SegmentOptions};
 pub use session::EmbeddedSession;
 
 use crate::{Append, AppendError, NextOffset, Output, Position, Record, TopicSpec};
 use async_trait::async_trait;
+use codec::Encoded;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use queue::{Put, Queue, Request};
 use std::{
@@ -119,6 +122,15 @@ pub enum OpenError {
         /// What it was made with.
         was_compacted: bool,
     },
+    /// Topics never leave their segments.
+    #[error("topic {0} lies in segments: open the log with them")]
+    InSegments(String),
+    /// Only topics that are kept by time can lie in segments.
+    #[error("topic {0} is compacted: it cannot lie in segments")]
+    CompactedInSegments(String),
+    /// The segments failed.
+    #[error("the log's segments cannot be opened: {0}")]
+    Segments(#[from] SegmentError),
     /// Something stored cannot be read.
     #[error("the log's database is damaged: {0} cannot be read; restore it from a backup")]
     Corrupt(&'static str),
@@ -205,14 +217,22 @@ impl Shared {
         Ok(Put {
             topic: index,
             partition,
-            encoded: codec::encode(record),
+            encoded: if open.segments.is_some() { Encoded::sharing(record) } else { Encoded::whole(record) },
             key: record.key.clone().filter(|_| is_compacted),
             tombstone_ms: (is_compacted && record.value.is_none()).then_some(record.timestamp_ms),
         })
     }
 
+    /// A commit's outputs are in one write with its positions, so none lies in a segment.
     fn puts<'a>(&self, outputs: impl Iterator<Item = &'a Output>) -> Result<Vec<Put>, AppendError> {
-        outputs.map(|output| self.put(&output.topic, output.partition, &output.record)).collect()
+        let put = |output: &Output| {
+            if self.topic(&output.topic).is_some_and(|(_, open)| open.segments.is_some()) {
+                let why = format!("topic {} lies in segments: it takes appends, but no outputs of a stage", output.topic);
+                return Err(AppendError::Unavailable(why));
+            }
+            self.put(&output.topic, output.partition, &output.record)
+        };
+        outputs.map(put).collect()
     }
 
     /// Puts a request in the queue and blocks until it is answered.
@@ -259,6 +279,26 @@ impl EmbeddedLog {
     /// Opens the log in a database, making the topics that are new. A topic's number of partitions and whether it is
     /// compacted never change; its retention may.
     pub fn open(db: Database, topics: &[TopicSpec], limits: Limits) -> Result<Self, OpenError> {
+        Self::open_all(db, topics, limits, None)
+    }
+
+    /// As [`Self::open`], with some topics in segment files. A topic that lay in the database until now goes on in segments;
+    /// what it held stays where it is until it is too old. There is no way back.
+    pub fn open_with_segments(
+        db: Database,
+        topics: &[TopicSpec],
+        limits: Limits,
+        segments: &SegmentOptions,
+    ) -> Result<Self, OpenError> {
+        Self::open_all(db, topics, limits, Some(segments))
+    }
+
+    fn open_all(
+        db: Database,
+        topics: &[TopicSpec],
+        limits: Limits,
+        segments: Option<&SegmentOptions>,
+    ) -> Result<Self, OpenError> {
         if let Some(twice) =
             topics.iter().enumerate().find(|(i, spec)| topics[..*i].iter().any(|t| t.name == spec.name))
         {
@@ -269,7 +309,7 @@ impl EmbeddedLog {
         };
         let meta = db.keyspace(keys::META, small)?;
         let groups = db.keyspace(keys::GROUPS, small)?;
-        let topics = topics.iter().map(|spec| Topic::open(&db, &meta, spec)).collect::<Result<Vec<_>, _>>()?;
+        let topics = topics.iter().map(|spec| Topic::open(&db, &meta, spec, segments)).collect::<Result<Vec<_>, _>>()?;
         let epoch = match meta.get(keys::EPOCH)? {
             None => 0,
             Some(bytes) => u16::from_be_bytes((*bytes).try_into().map_err(|_| OpenError::Corrupt("the epoch"))?),

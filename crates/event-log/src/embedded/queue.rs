@@ -1,6 +1,6 @@
 //! The bounded queue between those who write and the one thread that commits.
 
-use super::{Limits, aside};
+use super::{Limits, aside, codec::Encoded};
 use crate::{AppendError, Position};
 use bytes::Bytes;
 use std::{
@@ -18,8 +18,8 @@ pub(super) struct Put {
     /// Index of the topic.
     pub(super) topic: usize,
     pub(super) partition: u32,
-    /// As [`super::codec`] has it, the epoch not yet set.
-    pub(super) encoded: Vec<u8>,
+    /// The epoch is not yet set.
+    pub(super) encoded: Encoded,
     /// Its key, where the topic is compacted.
     pub(super) key: Option<Bytes>,
     /// Its timestamp, where it is a tombstone.
@@ -29,8 +29,10 @@ pub(super) struct Put {
 /// Records to take away.
 #[derive(Debug)]
 pub(super) enum Removal {
-    /// All offsets of a partition from `start` up to, not including, `to`; `offsets` are those that exist.
+    /// All offsets of a partition from `start` up to, not including, `to`; `offsets` are those that the database holds.
     Expired { topic: usize, partition: u32, offsets: Vec<u64>, to: u64 },
+    /// The last segment of a topic is closed, so that it can be deleted once all in it is too old.
+    Close { topic: usize },
     /// Tombstones that are still the newest of their key: timestamp, partition, offset, key.
     Tombstones { topic: usize, tombstones: Vec<(i64, u32, u64, Vec<u8>)> },
 }
@@ -77,7 +79,7 @@ impl Request {
             Self::Commit { puts, .. } => puts.len().max(1),
             Self::Remove { removal: Removal::Expired { offsets, .. }, .. } => offsets.len(),
             Self::Remove { removal: Removal::Tombstones { tombstones, .. }, .. } => tombstones.len(),
-            Self::RaiseEpoch { .. } | Self::Note(_) => 1,
+            Self::Remove { removal: Removal::Close { .. }, .. } | Self::RaiseEpoch { .. } | Self::Note(_) => 1,
         }
     }
 
@@ -222,9 +224,11 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Record;
 
     fn put(bytes: usize) -> Put {
-        Put { topic: 0, partition: 0, encoded: vec![0; bytes], key: None, tombstone_ms: None }
+        let record = Record { key: None, value: Some(vec![0; bytes].into()), headers: Vec::new(), timestamp_ms: 0 };
+        Put { topic: 0, partition: 0, encoded: Encoded::whole(&record), key: None, tombstone_ms: None }
     }
 
     fn append(queue: &Queue, bytes: usize) -> Result<(), AppendError> {

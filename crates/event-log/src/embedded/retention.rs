@@ -1,7 +1,7 @@
 //! Taking away what is too old, at a cost of what is taken away, not of what is there.
 
 use super::{
-    EmbeddedLog, codec, keys, lock,
+    EmbeddedLog, Shared, keys, lock,
     queue::{Removal, Request},
     topic::Topic,
 };
@@ -9,6 +9,8 @@ use crate::AppendError;
 
 /// So many are taken away in one write, so that appends do not wait behind a long one.
 const CHUNK: usize = 1_000;
+/// A segment file holds at most this part of what a topic keeps.
+const SEGMENTS_OF_RETENTION: u64 = 8;
 
 impl EmbeddedLog {
     /// Takes away records older than their topic keeps, and tombstones of compacted topics older than
@@ -24,6 +26,7 @@ impl EmbeddedLog {
         let mut room = shared.limits.retention_records_max;
         let mut n_removed = 0u64;
         for (index, topic) in shared.topics.iter().enumerate() {
+            close_old_segment(shared, topic, index, now_ms)?;
             while room > 0 {
                 let removals = match topic.spec.retention_ms {
                     Some(keep_ms) => expired(topic, index, before(now_ms, keep_ms), room)?,
@@ -43,6 +46,17 @@ impl EmbeddedLog {
     }
 }
 
+/// A file is deleted once all in it is too old. Of a topic with little traffic it is closed in time, so that no record
+/// stays on disk much longer than it is kept.
+fn close_old_segment(shared: &Shared, topic: &Topic, index: usize, now_ms: i64) -> Result<(), AppendError> {
+    let (Some(segments), Some(keep_ms)) = (&topic.segments, topic.spec.retention_ms) else { return Ok(()) };
+    if segments.is_older_than(before(now_ms, keep_ms / SEGMENTS_OF_RETENTION)) {
+        let removal = Removal::Close { topic: index };
+        shared.ask(|answer| Request::Remove { removal, answer })?;
+    }
+    Ok(())
+}
+
 fn before(now_ms: i64, keep_ms: u64) -> i64 {
     now_ms.saturating_sub(i64::try_from(keep_ms).unwrap_or(i64::MAX))
 }
@@ -55,19 +69,14 @@ fn unreadable(error: impl std::fmt::Display) -> AppendError {
 fn expired(topic: &Topic, index: usize, limit_ms: i64, mut room: usize) -> Result<Vec<(Removal, usize)>, AppendError> {
     let mut removals = Vec::new();
     for partition in 0..topic.spec.partitions {
-        let Some(bounds) = topic.bounds(partition) else { continue };
-        let mut offsets = Vec::new();
-        for guard in topic.records(partition).range(keys::records(partition, bounds)).take(room.min(CHUNK)) {
-            let (key, value) = guard.into_inner().map_err(unreadable)?;
-            if codec::timestamp_ms(&value).map_err(unreadable)? >= limit_ms {
-                break;
-            }
-            offsets.extend(keys::offset_of(&key));
-        }
-        let Some(last) = offsets.last().copied() else { continue };
-        room -= offsets.len();
-        let n_records = offsets.len();
-        removals.push((Removal::Expired { topic: index, partition, offsets, to: last + 1 }, n_records));
+        let start = topic.bounds(partition).map_or(0, |bounds| bounds.start);
+        let expired = topic.expired(partition, limit_ms, room.min(CHUNK)).map_err(unreadable)?;
+        let Some((offsets, to)) = expired else { continue };
+        // Those in segments have no gaps.
+        let n_in_segments = to.saturating_sub(offsets.last().map_or(start, |last| last + 1));
+        let n_records = offsets.len() + usize::try_from(n_in_segments).unwrap_or(usize::MAX);
+        room = room.saturating_sub(n_records);
+        removals.push((Removal::Expired { topic: index, partition, offsets, to }, n_records));
     }
     Ok(removals)
 }

@@ -7,6 +7,7 @@ use event_log::{
     embedded::EmbeddedLog,
     memory::{MemoryLog, SplitMix64},
 };
+use std::path::Path;
 
 const SEEDS: u64 = 10;
 const STEPS: u64 = 60;
@@ -66,10 +67,19 @@ async fn step(memory: &MemoryLog, embedded: &EmbeddedLog, random: &mut SplitMix6
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_logs_hold_the_same() {
+    hold_the_same(open_embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_logs_hold_the_same_with_a_topic_in_segments() {
+    hold_the_same(|directory| open_segmented(directory, &["single"])).await;
+}
+
+async fn hold_the_same(open: impl Fn(&Path) -> EmbeddedLog) {
     for seed in 0..SEEDS {
         let directory = tempfile::tempdir().unwrap();
         let memory = MemoryLog::new(&topics());
-        let mut embedded = open_embedded(directory.path());
+        let mut embedded = open(directory.path());
         let mut random = SplitMix64::new(seed);
         let mut now_ms = 0;
         for n in 0..STEPS {
@@ -78,7 +88,7 @@ async fn both_logs_hold_the_same() {
             step(&memory, &embedded, &mut random, now_ms).await;
             if random.below(15) == 0 {
                 drop(embedded);
-                embedded = open_embedded(directory.path());
+                embedded = open(directory.path());
             }
             if n % 10 == 9 {
                 assert_eq!(seen(&embedded).await, seen(&memory).await, "seed {seed}, step {n}");

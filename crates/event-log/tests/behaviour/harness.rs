@@ -4,7 +4,7 @@ use bytes::Bytes;
 use event_log::{
     Append, AppendError, Batch, Browse, Consumed, Fate, Header, Limits, Output, Outputs, Polled, Position, Record,
     Session, TopicSpec, Verdict,
-    embedded::{self, EmbeddedLog, EmbeddedSession, open_database},
+    embedded::{self, EmbeddedLog, EmbeddedSession, OpenError, SegmentOptions, open_database},
     memory::{MemoryLog, MemorySession},
 };
 use std::{path::Path, time::Duration};
@@ -76,6 +76,23 @@ pub(crate) fn open_embedded(directory: &Path) -> EmbeddedLog {
 
 pub(crate) fn open_embedded_with(directory: &Path, limits: embedded::Limits) -> EmbeddedLog {
     EmbeddedLog::open(open_database(directory, 1 << 20).unwrap(), &topics(), limits).unwrap()
+}
+
+/// Small files, so that whatever is done crosses borders between them.
+pub(crate) const SEGMENT_BYTES: u64 = 300;
+
+pub(crate) fn segment_options(directory: &Path, topics: &[&str]) -> SegmentOptions {
+    SegmentOptions { segment_bytes: SEGMENT_BYTES, ..SegmentOptions::new(directory.join("segments"), topics) }
+}
+
+/// A log with some topics in segments.
+pub(crate) fn open_segmented(directory: &Path, in_segments: &[&str]) -> EmbeddedLog {
+    try_segmented(directory, &segment_options(directory, in_segments)).unwrap()
+}
+
+pub(crate) fn try_segmented(directory: &Path, options: &SegmentOptions) -> Result<EmbeddedLog, OpenError> {
+    let db = open_database(directory, 1 << 20).unwrap();
+    EmbeddedLog::open_with_segments(db, &topics(), embedded::Limits::default(), options)
 }
 
 pub(crate) const LIMITS: Limits = Limits { records_max: 100, bytes_max: 1 << 20, wait: Duration::ZERO };

@@ -48,6 +48,13 @@ macro_rules! cases {
                 super::$name(super::open_embedded(directory.path())).await;
             })*
         }
+        mod segmented_log {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let directory = tempfile::tempdir().unwrap();
+                super::$name(super::open_segmented(directory.path(), &["single", "events"])).await;
+            })*
+        }
     };
 }
 

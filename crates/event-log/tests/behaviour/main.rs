@@ -13,3 +13,4 @@ mod kafka_security;
 mod log;
 mod memory;
 mod runner;
+mod segments;

@@ -5,10 +5,13 @@ use crate::config::Config;
 use anyhow::Context as _;
 use event_log::{
     Append as _, TopicSpec,
-    embedded::{EmbeddedLog, EmbeddedSession, Limits, open_database},
+    embedded::{EmbeddedLog, EmbeddedSession, Limits, SegmentOptions, open_database},
 };
 use schemas::topics;
 use suppressor::store::embedded::EmbeddedStore;
+
+/// In `data_dir`, beside the database's own files.
+const SEGMENTS: &str = "segments";
 
 #[derive(Clone)]
 pub(crate) struct Embedded {
@@ -23,7 +26,8 @@ impl Embedded {
         let db = open_database(&config.data_dir, config.engine.cache_mib << 20).with_context(|| {
             format!("cannot open data_dir {}: is another quell running on it?", config.data_dir.display())
         })?;
-        let log = EmbeddedLog::open(db.clone(), &topic_specs(config), Limits::default())?;
+        let segments = SegmentOptions::new(config.data_dir.join(SEGMENTS), &[topics::RAW]);
+        let log = EmbeddedLog::open_with_segments(db.clone(), &topic_specs(config), Limits::default(), &segments)?;
         let store = EmbeddedStore::open(db)?;
         Ok(Self { log, store })
     }

@@ -7,10 +7,7 @@ use crate::{
 use anyhow::Context as _;
 use bytes::Bytes;
 use domain::{Change, Delta, EventId, Kind, Trigger};
-use event_log::{
-    Append as _, Header, Record,
-    embedded::open_database,
-};
+use event_log::{Append as _, Header, Record, embedded::open_database};
 use schemas::{
     headers,
     wire::{DeltaRecord, RawWebhook},

@@ -10,11 +10,7 @@ use crate::{
     usage,
 };
 use anyhow::{Context as _, bail};
-use event_log::{
-    Fatal, Limits, Observer, PhaseName, RunnerEvent,
-    embedded::open_database,
-    spawn_runner,
-};
+use event_log::{Fatal, Limits, Observer, PhaseName, RunnerEvent, embedded::open_database, spawn_runner};
 use normalizer::Normalizer;
 use serde_json::{Value, json};
 use std::{

@@ -1,17 +1,20 @@
 //! How a record lies in its keyspace.
 //!
 //! ```text
-//! version u8 = 1 | epoch u16 BE | timestamp i64 BE | key | value | n headers | (name | value)*
+//! version u8 | epoch u16 BE | timestamp i64 BE | key | value | n headers | (name | value)*
 //! ```
 //!
 //! Epoch and timestamp stand at fixed places, so that the one can be set when the record's turn comes and the other read
 //! without decoding the rest. Lengths are LEB128; those of key and value are one higher than the length, 0 for "none".
+//!
+//! The version is 1, or 2 where the value is compressed: its length (u32, little-endian) and an LZ4 block.
 
 use crate::{Header, Record};
 use bytes::Bytes;
 use std::borrow::Cow;
 
 const VERSION: u8 = 1;
+const COMPRESSED: u8 = 2;
 const EPOCH_AT: usize = 1;
 const TIMESTAMP_AT: usize = 3;
 const FIXED: usize = 11;
@@ -29,10 +32,18 @@ pub(crate) enum DecodeError {
     Length,
     #[error("header name is not UTF-8")]
     Name,
+    #[error("record holds a value that cannot be decompressed")]
+    Compressed,
 }
 
-/// From this size on a value is worth not to be copied, in bytes.
-const SHARED_BYTES_MIN: usize = 1_024;
+/// From this size on a value is compressed, and not copied, in bytes.
+const LARGE_BYTES_MIN: usize = 2 * 1_024;
+/// What is compressed must become smaller by a sixteenth at least, else reading it costs more than it saves.
+const WORTH: usize = 16;
+/// No value is larger, whatever stands before a compressed one.
+const VALUE_BYTES_MAX: usize = 256 * 1_024 * 1_024;
+/// LZ4 makes nothing smaller than this part of it.
+const RATIO_MAX: usize = 255;
 
 /// An encoded record, in pieces: a large value may lie where it came, between what is before and after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,16 +59,19 @@ impl Encoded {
         Self { before: encode(record), value: Bytes::new(), after: Vec::new() }
     }
 
-    /// As [`Self::whole`], but a large value is not copied.
-    pub(crate) fn sharing(record: &Record) -> Self {
-        let Some(value) = record.value.as_ref().filter(|value| value.len() >= SHARED_BYTES_MIN) else {
+    /// For a disk that is slower than this core: a large value is compressed where that helps, and not copied where not.
+    pub(crate) fn small(record: &Record) -> Self {
+        let Some(value) = record.value.as_ref().filter(|value| value.len() >= LARGE_BYTES_MIN) else {
             return Self::whole(record);
         };
-        let mut before = start(record, FIXED + 16 + record.key.as_ref().map_or(0, Bytes::len));
+        let compressed = lz4_flex::block::compress_prepend_size(value);
+        let is_worth = compressed.len() < value.len() - value.len() / WORTH;
+        let (version, value) = if is_worth { (COMPRESSED, compressed.into()) } else { (VERSION, value.clone()) };
+        let mut before = start(version, record, FIXED + 16 + record.key.as_ref().map_or(0, Bytes::len));
         put_length(&mut before, value.len() + 1);
-        let mut after = Vec::with_capacity(size(record) - value.len() + 4);
+        let mut after = Vec::new();
         put_headers(&mut after, record);
-        Self { before, value: value.clone(), after }
+        Self { before, value, after }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -84,16 +98,16 @@ impl Encoded {
 
 /// Encodes a record, with epoch 0.
 fn encode(record: &Record) -> Vec<u8> {
-    let mut out = start(record, FIXED + 16 + size(record));
+    let mut out = start(VERSION, record, FIXED + 16 + size(record));
     put_optional(&mut out, record.value.as_deref());
     put_headers(&mut out, record);
     out
 }
 
 /// What comes before the value.
-fn start(record: &Record, capacity: usize) -> Vec<u8> {
+fn start(version: u8, record: &Record, capacity: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(capacity);
-    out.push(VERSION);
+    out.push(version);
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&record.timestamp_ms.to_be_bytes());
     put_optional(&mut out, record.key.as_deref());
@@ -130,7 +144,7 @@ pub(crate) fn timestamp_ms(encoded: &[u8]) -> Result<i64, DecodeError> {
 /// Decodes a record and its epoch, whose parts share its bytes. Any bytes are answered, none are trusted.
 pub(crate) fn decode(encoded: Bytes) -> Result<(u16, Record), DecodeError> {
     let [version] = fixed::<1>(&encoded, 0)?;
-    if version != VERSION {
+    if version != VERSION && version != COMPRESSED {
         return Err(DecodeError::Version(version));
     }
     let epoch = u16::from_be_bytes(fixed(&encoded, EPOCH_AT)?);
@@ -138,6 +152,7 @@ pub(crate) fn decode(encoded: Bytes) -> Result<(u16, Record), DecodeError> {
     let mut reader = Reader { bytes: encoded, at: FIXED };
     let key = reader.optional()?;
     let value = reader.optional()?;
+    let value = if version == COMPRESSED { value.map(|value| decompress(&value)).transpose()? } else { value };
     let n_headers = reader.length()?;
     // Two bytes are the least a header takes: a count beyond that is a lie, and nothing is reserved for it.
     if n_headers > reader.left() / 2 {
@@ -153,6 +168,16 @@ pub(crate) fn decode(encoded: Bytes) -> Result<(u16, Record), DecodeError> {
         0 => Ok((epoch, Record { key, value, headers, timestamp_ms })),
         left => Err(DecodeError::Long(left)),
     }
+}
+
+fn decompress(compressed: &[u8]) -> Result<Bytes, DecodeError> {
+    let (length, block) = lz4_flex::block::uncompressed_size(compressed).map_err(|_| DecodeError::Compressed)?;
+    // A length beyond what the block can hold is a lie, and nothing is reserved for it.
+    if length > VALUE_BYTES_MAX.min(block.len().saturating_mul(RATIO_MAX)) {
+        return Err(DecodeError::Compressed);
+    }
+    let value = lz4_flex::block::decompress(block, length).map_err(|_| DecodeError::Compressed)?;
+    if value.len() == length { Ok(Bytes::from(value)) } else { Err(DecodeError::Compressed) }
 }
 
 fn fixed<const N: usize>(encoded: &[u8], at: usize) -> Result<[u8; N], DecodeError> {
@@ -253,17 +278,39 @@ mod tests {
         }
 
         #[test]
-        fn pieces_are_the_same_bytes(mut record in record(), large in proptest::option::of(1_000usize..3_000)) {
-            if let Some(bytes) = large {
-                record.value = Some(vec![7; bytes].into());
+        fn a_large_value_is_compressed_where_that_helps(
+            mut record in record(),
+            value in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 2_000..4_000),
+                "(bounce|delivered){200,900}".prop_map(String::into_bytes),
+            ],
+        ) {
+            let is_text = value[0] == b'b' || value[0] == b'd';
+            record.value = Some(value.clone().into());
+            let mut small = Encoded::small(&record);
+            small.set_epoch(5);
+            prop_assert_eq!(small.timestamp_ms(), Some(record.timestamp_ms));
+            prop_assert_eq!(small.pieces().concat().len(), small.len());
+            let size = small.len();
+            prop_assert!(size < Encoded::whole(&record).len() + 8);
+            if is_text && value.len() >= 2_048 && value.iter().all(u8::is_ascii_lowercase) {
+                prop_assert!(size < value.len() / 2 + 400, "{} of {}", size, value.len());
             }
-            let (mut whole, mut sharing) = (Encoded::whole(&record), Encoded::sharing(&record));
-            whole.set_epoch(5);
-            sharing.set_epoch(5);
-            prop_assert_eq!(sharing.len(), whole.len());
-            prop_assert_eq!(sharing.timestamp_ms(), Some(record.timestamp_ms));
-            prop_assert_eq!(sharing.pieces()[1].len(), large.filter(|bytes| *bytes >= 1_024).unwrap_or(0));
-            prop_assert_eq!(sharing.into_whole(), whole.into_whole());
+            prop_assert_eq!(decode(&small.into_whole()), Ok((5, record)));
+        }
+
+        #[test]
+        fn any_compressed_bytes_are_answered(
+            garbage in proptest::collection::vec(any::<u8>(), 0..200),
+            length in prop_oneof![0u32..2_000, any::<u32>()],
+        ) {
+            let value = [length.to_le_bytes().as_slice(), &garbage].concat();
+            let mut out = start(COMPRESSED, &Record { key: None, value: None, headers: vec![], timestamp_ms: 0 }, 0);
+            put_optional(&mut out, Some(&value));
+            put_length(&mut out, 0);
+            if let Ok((_, decoded)) = decode(&out) {
+                prop_assert_eq!(decoded.value.map(|value| value.len()), Some(length as usize));
+            }
         }
 
         #[test]

@@ -217,7 +217,7 @@ impl Shared {
         Ok(Put {
             topic: index,
             partition,
-            encoded: if open.segments.is_some() { Encoded::sharing(record) } else { Encoded::whole(record) },
+            encoded: if open.segments.is_some() { Encoded::small(record) } else { Encoded::whole(record) },
             key: record.key.clone().filter(|_| is_compacted),
             tombstone_ms: (is_compacted && record.value.is_none()).then_some(record.timestamp_ms),
         })
@@ -227,7 +227,8 @@ impl Shared {
     fn puts<'a>(&self, outputs: impl Iterator<Item = &'a Output>) -> Result<Vec<Put>, AppendError> {
         let put = |output: &Output| {
             if self.topic(&output.topic).is_some_and(|(_, open)| open.segments.is_some()) {
-                let why = format!("topic {} lies in segments: it takes appends, but no outputs of a stage", output.topic);
+                let why =
+                    format!("topic {} lies in segments: it takes appends, but no outputs of a stage", output.topic);
                 return Err(AppendError::Unavailable(why));
             }
             self.put(&output.topic, output.partition, &output.record)
@@ -309,7 +310,8 @@ impl EmbeddedLog {
         };
         let meta = db.keyspace(keys::META, small)?;
         let groups = db.keyspace(keys::GROUPS, small)?;
-        let topics = topics.iter().map(|spec| Topic::open(&db, &meta, spec, segments)).collect::<Result<Vec<_>, _>>()?;
+        let topics =
+            topics.iter().map(|spec| Topic::open(&db, &meta, spec, segments)).collect::<Result<Vec<_>, _>>()?;
         let epoch = match meta.get(keys::EPOCH)? {
             None => 0,
             Some(bytes) => u16::from_be_bytes((*bytes).try_into().map_err(|_| OpenError::Corrupt("the epoch"))?),

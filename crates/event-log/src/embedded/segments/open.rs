@@ -130,12 +130,7 @@ fn reopen(directory: &Path, segment: Segment) -> Result<(Tail, Index), SegmentEr
     }
     file.sync_all().map_err(of)?;
     file::sync_directory(directory).map_err(of)?;
-    let tail = Tail {
-        file,
-        segment: Arc::new(segment),
-        bytes: scan.good_bytes,
-        ends: scan.ends,
-        began_ms: scan.began_ms,
-    };
+    let tail =
+        Tail { file, segment: Arc::new(segment), bytes: scan.good_bytes, ends: scan.ends, began_ms: scan.began_ms };
     Ok((tail, scan.index))
 }

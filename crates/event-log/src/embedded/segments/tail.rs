@@ -64,7 +64,13 @@ impl Segments {
         for (position, record) in group {
             let Position { partition, offset, .. } = *position;
             let [before, value, after] = record.pieces();
-            gathered.extend_from_slice(&Head::seal(tail.segment.salt, partition, since, offset, [before, value, after]));
+            gathered.extend_from_slice(&Head::seal(
+                tail.segment.salt,
+                partition,
+                since,
+                offset,
+                [before, value, after],
+            ));
             gathered.extend_from_slice(before);
             if !value.is_empty() {
                 pieces.push(Piece::Gathered(from..gathered.len()));

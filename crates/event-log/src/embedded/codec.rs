@@ -11,7 +11,8 @@
 
 use crate::{Header, Record};
 use bytes::Bytes;
-use std::borrow::Cow;
+use lz4_flex::block::{CompressTable, compress_into_with_table};
+use std::{borrow::Cow, cell::RefCell};
 
 const VERSION: u8 = 1;
 const COMPRESSED: u8 = 2;
@@ -40,6 +41,8 @@ pub(crate) enum DecodeError {
 const LARGE_BYTES_MIN: usize = 2 * 1_024;
 /// What is compressed must become smaller by a sixteenth at least, else reading it costs more than it saves.
 const WORTH: usize = 16;
+/// For larger values than this no memory is kept.
+const SCRATCH_BYTES_MAX: usize = 256 * 1_024;
 /// No value is larger, whatever stands before a compressed one.
 const VALUE_BYTES_MAX: usize = 256 * 1_024 * 1_024;
 /// LZ4 makes nothing smaller than this part of it.
@@ -64,9 +67,10 @@ impl Encoded {
         let Some(value) = record.value.as_ref().filter(|value| value.len() >= LARGE_BYTES_MIN) else {
             return Self::whole(record);
         };
-        let compressed = lz4_flex::block::compress_prepend_size(value);
-        let is_worth = compressed.len() < value.len() - value.len() / WORTH;
-        let (version, value) = if is_worth { (COMPRESSED, compressed.into()) } else { (VERSION, value.clone()) };
+        let (version, value) = match compress(value) {
+            Some(compressed) => (COMPRESSED, compressed),
+            None => (VERSION, value.clone()),
+        };
         let mut before = start(version, record, FIXED + 16 + record.key.as_ref().map_or(0, Bytes::len));
         put_length(&mut before, value.len() + 1);
         let mut after = Vec::new();
@@ -167,6 +171,36 @@ pub(crate) fn decode(encoded: Bytes) -> Result<(u16, Record), DecodeError> {
     match reader.left() {
         0 => Ok((epoch, Record { key, value, headers, timestamp_ms })),
         left => Err(DecodeError::Long(left)),
+    }
+}
+
+/// What the compressor writes to and what it remembers while it works; threads that append keep theirs.
+#[derive(Default)]
+struct Scratch {
+    out: Vec<u8>,
+    table: CompressTable,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Length and LZ4 block, where that is worth it. It holds no more memory than it needs, as it may wait in a queue.
+fn compress(value: &[u8]) -> Option<Bytes> {
+    let length = u32::try_from(value.len()).ok()?.to_le_bytes();
+    let compress = |scratch: &mut Scratch| {
+        let bytes_max = lz4_flex::block::get_maximum_output_size(value.len());
+        if scratch.out.len() < bytes_max {
+            scratch.out.resize(bytes_max, 0);
+        }
+        let n_bytes = compress_into_with_table(value, &mut scratch.out, &mut scratch.table).ok()?;
+        let is_worth = n_bytes + length.len() < value.len() - value.len() / WORTH;
+        let block = scratch.out.get(..n_bytes).filter(|_| is_worth)?;
+        Some(Bytes::from([length.as_slice(), block].concat()))
+    };
+    match value.len() <= SCRATCH_BYTES_MAX {
+        true => SCRATCH.with_borrow_mut(compress),
+        false => compress(&mut Scratch::default()),
     }
 }
 
@@ -283,6 +317,8 @@ mod tests {
             value in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 2_000..4_000),
                 "(bounce|delivered){200,900}".prop_map(String::into_bytes),
+                // Beyond the small table, and beyond what memory is kept for.
+                proptest::sample::select(vec![65_534, 65_535, 70_000, 300_000]).prop_map(|bytes| vec![b'd'; bytes]),
             ],
         ) {
             let is_text = value[0] == b'b' || value[0] == b'd';

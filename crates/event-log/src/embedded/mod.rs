@@ -25,6 +25,7 @@ mod queue;
 mod retention;
 mod segments;
 mod session;
+mod signal;
 mod topic;
 
 pub use aside::{Aside, Change};

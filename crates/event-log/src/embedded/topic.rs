@@ -3,6 +3,7 @@
 use super::{
     OpenError, codec, keys,
     segments::{Damage, Reader, SegmentError, SegmentOptions, Segments},
+    signal::Signal,
 };
 use crate::{Consumed, Position, TopicSpec, gather::Room, partition::partition_of};
 use bytes::Bytes;
@@ -10,10 +11,9 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, config::FilterPolicy};
 use std::{
     ops::Range,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 /// Of all the partitions of a topic together, while each gets at least a useful share.
@@ -188,7 +188,8 @@ impl Topic {
         let mut taken = Taken { room, records: Vec::new(), bytes: 0 };
         // What came before there were segments lies in the database.
         let first = self.segments.as_ref().map_or(u64::MAX, |segments| segments.first(partition));
-        for guard in self.records(partition).range(keys::records(partition, start..end.min(first).max(start))) {
+        let in_database = (start < first).then(|| keys::records(partition, start..end.min(first)));
+        for guard in in_database.into_iter().flat_map(|range| self.records(partition).range(range)) {
             let (key, value) = guard.into_inner()?;
             let corrupt = |why| ReadError::Corrupt { partition, key: key.to_vec(), why };
             let offset = keys::offset_of(&key).ok_or_else(|| corrupt(codec::DecodeError::Short))?;
@@ -310,40 +311,6 @@ pub(super) enum ReadError {
     Segments(#[from] SegmentError),
     #[error("record {key:02x?} of partition {partition} cannot be read: {why}")]
     Corrupt { partition: u32, key: Vec<u8>, why: codec::DecodeError },
-}
-
-/// Tells waiting readers that something was appended.
-#[derive(Debug, Default)]
-pub(super) struct Signal {
-    version: Mutex<u64>,
-    wake: Condvar,
-    notify: tokio::sync::Notify,
-}
-
-impl Signal {
-    pub(super) fn raise(&self) {
-        *self.version.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.wake.notify_all();
-        self.notify.notify_waiters();
-    }
-
-    pub(super) fn version(&self) -> u64 {
-        *self.version.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Blocks until something was appended after `seen` was read, or until `deadline`. `false` at the deadline.
-    pub(super) fn wait(&self, seen: u64, deadline: Instant) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.wake.wait_timeout_while(version, left, |version| *version == seen);
-        let (_version, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        !timeout.timed_out()
-    }
-
-    pub(super) async fn changed(&self, wait: Duration) {
-        // Running out of time is an answer too.
-        let _ = tokio::time::timeout(wait, self.notify.notified()).await;
-    }
 }
 
 fn check_name(name: &str) -> Result<(), OpenError> {

@@ -14,6 +14,8 @@ use std::{
 
 /// Small, as records of other partitions are passed over.
 const BUFFER_BYTES: usize = 8 * 1_024;
+/// Room made at once for a record.
+const ROOM_MAX: usize = 64 * 1_024;
 
 /// Gives the records of a partition one after another. Offsets up to the end must be on disk.
 pub(in crate::embedded) struct Reader<'a> {
@@ -105,9 +107,9 @@ impl Open {
                 skip(&mut self.reader, u64::from(head.length)).map_err(Unread::Io)?;
                 continue;
             }
-            let mut record = Vec::new();
             // Bounded by what is there, whatever the length says.
             let length = u64::from(head.length);
+            let mut record = Vec::with_capacity((head.length as usize).min(ROOM_MAX));
             let n_read = (&mut self.reader).take(length).read_to_end(&mut record).map_err(Unread::Io)?;
             return match n_read as u64 == length && head.fits(self.segment.salt, &record) {
                 true => Ok(Bytes::from(record)),

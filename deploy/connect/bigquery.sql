@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS quell.events (
 PARTITION BY TIMESTAMP_TRUNC(inserted_at, DAY)
 CLUSTER BY tenant, recipient;
 
--- Changes of suppression: suppressed, updated or released.
+-- Changes of suppression: suppressed, updated, released or erased.
 CREATE TABLE IF NOT EXISTS quell.deltas (
     delta_id STRING NOT NULL,
     tenant STRING NOT NULL,
@@ -109,7 +109,7 @@ WITH all_known AS (
     SELECT tenant, channel, recipient, address, scope, reason, since_us, until_us, provider, incident, position, inserted_at, FALSE AS is_release
     FROM quell.suppression_state
     UNION ALL
-    SELECT tenant, channel, recipient, address, scope, now_reason, now_since_us, now_until_us, now_provider, now_incident, position, inserted_at, change = 'released'
+    SELECT tenant, channel, recipient, address, scope, now_reason, now_since_us, now_until_us, now_provider, now_incident, position, inserted_at, change IN ('released', 'erased')
     FROM quell.deltas
 ), newest AS (
     SELECT * FROM all_known

@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS quell.events (
 CREATE INDEX IF NOT EXISTS events_by_recipient ON quell.events (tenant, recipient, occurred_at);
 CREATE INDEX IF NOT EXISTS events_by_time ON quell.events (occurred_at);
 
--- Changes of suppression: the history. change is suppressed, updated or released.
+-- Changes of suppression: the history. change is suppressed, updated, released or erased.
 CREATE TABLE IF NOT EXISTS quell.deltas (
     delta_id           text    NOT NULL PRIMARY KEY,
     tenant             text    NOT NULL,

@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS quell.events (
 )
 DISTKEY (recipient) SORTKEY (inserted_at);
 
--- Changes of suppression: suppressed, updated or released.
+-- Changes of suppression: suppressed, updated, released or erased.
 CREATE TABLE IF NOT EXISTS quell.deltas (
     delta_id VARCHAR(512) NOT NULL,
     tenant VARCHAR(512) NOT NULL,
@@ -107,7 +107,7 @@ WITH all_known AS (
     SELECT tenant, channel, recipient, address, scope, reason, since_us, until_us, provider, incident, position, inserted_at, FALSE AS is_release
     FROM quell.suppression_state
     UNION ALL
-    SELECT tenant, channel, recipient, address, scope, now_reason, now_since_us, now_until_us, now_provider, now_incident, position, inserted_at, change = 'released'
+    SELECT tenant, channel, recipient, address, scope, now_reason, now_since_us, now_until_us, now_provider, now_incident, position, inserted_at, change IN ('released', 'erased')
     FROM quell.deltas
 ), newest AS (
     SELECT *, row_number() OVER (PARTITION BY tenant, channel, recipient, scope ORDER BY position DESC, inserted_at) AS nth

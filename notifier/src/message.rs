@@ -24,6 +24,7 @@ const fn type_of(change: Change) -> &'static str {
         Change::Suppressed => "quell.suppression.suppressed",
         Change::Updated => "quell.suppression.updated",
         Change::Released => "quell.suppression.released",
+        Change::Erased => "quell.suppression.erased",
     }
 }
 

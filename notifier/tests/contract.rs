@@ -50,6 +50,16 @@ fn kept_deltas_make_the_same_webhooks() {
 }
 
 #[test]
+fn every_change_has_a_type_of_its_own_which_the_manual_names() {
+    let (delta, _) = read(SUPPRESSED);
+    for change in domain::Change::ALL.iter().copied() {
+        let delta = domain::Delta { change, ..delta.clone() };
+        assert_eq!(body(&Message::of_delta(&delta))["type"], format!("quell.suppression.{change}"));
+        assert!(MANUAL.contains(&format!("`.{change}`")) || change == domain::Change::Suppressed, "{change}");
+    }
+}
+
+#[test]
 fn the_manual_shows_what_is_sent() {
     let (delta, told) = read(SUPPRESSED);
     let examples: Vec<Value> = MANUAL

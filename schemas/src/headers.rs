@@ -14,3 +14,6 @@ pub const SUBSCRIBER: &str = "subscriber";
 pub const ATTEMPT: &str = "attempt";
 /// The stage that posts to subscribers, as its dead letters name it: they go back by the topic of redeliveries.
 pub const NOTIFIER: &str = "notifier";
+
+/// On a tombstone of `state` that is no release: the recipient was erased, and stays suppressed. Empty.
+pub const ERASED: &str = "erased";

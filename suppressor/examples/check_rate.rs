@@ -49,6 +49,7 @@ fn write(n: usize) -> Result<Write, Box<dyn Error>> {
         messages: Vec::new(),
         due: Vec::new(),
         audit: Vec::new(),
+        forget: None,
     })
 }
 
@@ -107,6 +108,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         policy: Arc::new(CurrentPolicy::new()),
         tokens: Vec::new(),
         open: true,
+        keeping: Arc::new(Vec::new()),
         reparse: None,
         spooled: None,
         metrics: None,

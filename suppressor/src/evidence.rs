@@ -19,6 +19,8 @@ pub mod inner {
     pub const POLICY: &str = "quell.policy";
     /// The mark of an incident that a reconsidered event brings, as JSON.
     pub const INCIDENT: &str = "quell.incident";
+    /// Number of the position of an erasure whose recipient is now to be forgotten.
+    pub const FORGETS: &str = "quell.forgets";
 }
 
 /// The part of a failure that a decision or an explanation needs.
@@ -229,9 +231,22 @@ pub struct History {
     pub engagement: Engagement,
     /// The address as last sent.
     pub address: String,
+    /// What erasures kept, each row at its erasure's position. It lies under a pseudonym and not with the rest.
+    #[serde(skip)]
+    pub kept: Vec<Evidence>,
 }
 
 impl History {
+    /// Every row, and what erasures kept.
+    pub fn all(&self) -> impl Iterator<Item = &Evidence> + Clone {
+        self.kept.iter().chain(&self.rows)
+    }
+
+    /// Positions of the recipient's erasures.
+    pub fn erasures(&self) -> impl Iterator<Item = u64> + '_ {
+        self.kept.iter().filter(|row| row.kind == Kind::Erased).map(|row| row.position)
+    }
+
     /// Adds a row; of two with one key the earlier position stays (the one that first brought it).
     pub fn insert(&mut self, row: Evidence) {
         match self.rows.binary_search_by_key(&row.row_key(), Evidence::row_key) {
@@ -254,6 +269,6 @@ impl History {
 
     /// The rows below a position: what a decision at it may rest on (R2).
     pub fn before(&self, position: u64) -> impl Iterator<Item = &Evidence> + Clone {
-        self.rows.iter().filter(move |row| row.position < position)
+        self.all().filter(move |row| row.position < position)
     }
 }

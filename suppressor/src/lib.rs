@@ -7,6 +7,7 @@
 //! - Ordering: by recipient, within its partition.
 //! - Stops when the store is away (the batch is rewound) or disagrees with the log (the process ends).
 
+pub mod erasure;
 pub mod evidence;
 pub mod guard;
 pub mod jobs;

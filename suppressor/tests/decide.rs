@@ -5,7 +5,8 @@
 use domain::{Attribution, Channel, EventId, FailureClass, Group, IncidentMark, Kind, Ruling, Scope, Timestamp};
 use proptest::prelude::*;
 use suppressor::{
-    Evidence, Policy,
+    Evidence, History, Policy,
+    erasure::{ErasureKey, keep},
     evidence::FailureEvidence,
     policy::{decide, trimmable},
 };
@@ -297,10 +298,44 @@ proptest! {
     }
 
     #[test]
+    fn what_an_erasure_keeps_gives_the_same_decision_and_names_nobody(rows in prop::collection::vec(any_row(), 0..40)) {
+        let policy = Policy::built_in();
+        let named = |row: Evidence| Evidence {
+            message_id: Some("jane".into()),
+            receipt_id: "jane".into(),
+            actor: Some("jane".into()),
+            note: Some("jane".into()),
+            failure: row.failure.map(|failure| FailureEvidence { diagnostic: Some("jane".into()), ..failure }),
+            ..row
+        };
+        let rows: Vec<Evidence> = stored(rows).into_iter().map(named).collect();
+        let erasure = Evidence { position: 2_000, note: Some("jane".into()), ..row(Kind::Erased, 100 * DAY) };
+        let key = ErasureKey::new(&[7; 32]).unwrap();
+        let tenant = domain::Tenant::default();
+        let jane = domain::RecipientKey { tenant, recipient: domain::Recipient::email("jane@example.com").unwrap() };
+        let kept = keep(rows.iter(), Channel::Email, &policy, &erasure, &key.pseudonym(&jane));
+        let before = decide(rows.iter(), Channel::Email, &policy);
+        let after = decide(kept.iter(), Channel::Email, &policy);
+        let essence = |decision: &domain::Decision| -> Vec<_> {
+            let causes = decision.causes().iter().cloned();
+            causes.map(|cause| (cause.scope, cause.reason, cause.since, cause.until, cause.providers, cause.incident)).collect()
+        };
+        prop_assert_eq!(essence(&before), essence(&after));
+        prop_assert!(kept.iter().all(|row| row.position == 2_000));
+        let shown = format!("{kept:?}");
+        prop_assert!(!shown.contains("jane"));
+        prop_assert!(kept.iter().all(|new| rows.iter().all(|old| old.event_id != new.event_id)));
+        // Beside all that was known it still decides alone: what lies below it counts no more.
+        let both: Vec<Evidence> = rows.iter().chain(&kept).cloned().collect();
+        prop_assert_eq!(decide(both.iter(), Channel::Email, &policy), after);
+    }
+
+    #[test]
     fn trimming_is_never_seen(rows in prop::collection::vec(any_row(), 0..40), late in prop::collection::vec(any_row(), 0..8)) {
         let committed = 500;
         let rows = stored(rows);
-        let gone = trimmable(&rows, committed);
+        let history = History { rows: rows.clone(), ..History::default() };
+        let gone = trimmable(&history, committed);
         let late: Vec<Evidence> = late.into_iter().map(|row| Evidence { position: row.position + committed, ..row }).collect();
         let kept: Vec<Evidence> = rows.iter().filter(|row| !gone.contains(&row.row_key())).cloned().collect();
         prop_assert!(rows.iter().filter(|row| gone.contains(&row.row_key())).all(|row| row.position < committed));

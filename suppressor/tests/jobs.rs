@@ -49,7 +49,7 @@ async fn ends_are_dropped_once_the_store_is_back() {
         let (rows, trimmed, seen, messages, audit) = (vec![], vec![], vec![], vec![], vec![]);
         let ends = vec![due("a"), due("b"), due("c")];
         let key = due("a").key;
-        let write = Write { key, rows, trimmed, history, in_force, seen, messages, due: ends, audit };
+        let write = Write { key, rows, trimmed, history, in_force, seen, messages, due: ends, audit, forget: None };
         store.apply(vec![write], &[]).await.unwrap();
         assert_eq!(expiry.run(&store, &log, now).await.unwrap(), 3);
         store.apply(vec![], &[(0, u64::MAX)]).await.unwrap();

@@ -19,7 +19,7 @@ use crate::{
 use domain::{RecipientKey, Scope};
 use event_log::{Browse, BrowseError, Consumed, session::Assigned};
 use providers::suppression_api::{Desired, edits};
-use schemas::{DecodeError, decode, topics, wire::StateRecord};
+use schemas::{DecodeError, decode, headers, topics, wire::StateRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Records read, and recipients told, in one slice.
@@ -185,7 +185,10 @@ impl Bootstrap {
         for consumed in records {
             let text = consumed.record.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
             if let Some((key, scope)) = text.and_then(read_key).filter(|(key, scope)| concerns(account, key, scope)) {
-                self.releases.note(&key, &scope, consumed.position.offset, consumed.record.value.is_none());
+                // Who was erased stays suppressed, and is gone from `state` all the same.
+                let is_erased = consumed.record.headers.iter().any(|header| header.name == headers::ERASED);
+                let is_released = consumed.record.value.is_none() && !is_erased;
+                self.releases.note(&key, &scope, consumed.position.offset, is_released);
             }
         }
     }

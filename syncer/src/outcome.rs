@@ -65,7 +65,8 @@ impl Ending {
 
 pub(crate) fn action(change: Change) -> &'static str {
     match change {
-        Change::Suppressed | Change::Updated => "suppress",
+        // Who is erased stays suppressed.
+        Change::Suppressed | Change::Updated | Change::Erased => "suppress",
         Change::Released => "release",
     }
 }

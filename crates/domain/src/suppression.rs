@@ -22,7 +22,16 @@ words!(
 
 words!(
     /// What a delta does to a recipient and scope.
-    Change, "change", { Suppressed = "suppressed", Updated = "updated", Released = "released" }
+    Change, "change", {
+        /// Nothing held before.
+        Suppressed = "suppressed",
+        /// Another reason, since or until holds.
+        Updated = "updated",
+        /// Nothing holds any more.
+        Released = "released",
+        /// What held before still holds, but what was known of the recipient is forgotten, and is to be.
+        Erased = "erased",
+    }
 );
 
 /// One reason for which a recipient is suppressed in one scope.

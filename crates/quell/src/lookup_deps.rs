@@ -6,12 +6,14 @@ use providers::{Fate, Providers, Request, Source, SourceSpec, webhook::Context};
 use schemas::wire::RawWebhook;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use suppressor::{
-    lookup::{self, ApiToken, LookupDeps, LookupLimits, SpooledReceipts},
-    store::timed::Timed,
-};
+use suppressor::lookup::{self, ApiToken, Keeping, LookupDeps, LookupLimits, SpooledReceipts};
 
-pub(crate) fn make<E: Engine>(process: &Process, engine: &E, spooled: Option<Arc<dyn SpooledReceipts>>) -> LookupDeps {
+pub(crate) fn make<E: Engine>(
+    process: &Process,
+    engine: &E,
+    keeping: Arc<dyn Keeping>,
+    spooled: Option<Arc<dyn SpooledReceipts>>,
+) -> LookupDeps {
     let (config, clock, log) = (&process.config, process.clock.clone(), Arc::new(engine.log().clone()));
     let tokens = config.lookup.tokens.iter().map(|token| ApiToken {
         name: token.name.clone(),
@@ -23,7 +25,7 @@ pub(crate) fn make<E: Engine>(process: &Process, engine: &E, spooled: Option<Arc
         tenant: token.tenant.clone(),
     });
     LookupDeps {
-        store: Arc::new(Timed::new(engine.store().clone(), process.store_calls.clone())),
+        store: Arc::new(process.store(engine.store().clone())),
         append: log.clone(),
         browse: log,
         clock: Arc::new(move || Timestamp::from_micros(clock.now_micros()).unwrap_or(Timestamp::EPOCH)),
@@ -32,6 +34,7 @@ pub(crate) fn make<E: Engine>(process: &Process, engine: &E, spooled: Option<Arc
         open: config.lookup.open,
         reparse: Some(Arc::new(Reparse(config.adapters.providers))),
         spooled,
+        keeping,
         metrics: Some(process.lookup_calls.clone()),
         limits: LookupLimits::default(),
     }

@@ -8,6 +8,7 @@ mod fixtures;
 mod follow;
 mod inspect;
 mod kafka_tokens;
+mod keeping;
 mod lanes;
 mod lookup_deps;
 mod metrics;
@@ -23,7 +24,7 @@ mod upkeep;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use commands::{
-    Check, ConfigCommand, DeadLettersCommand, Doctor, Export, Filter, Import, IncidentsCommand, Message, Output,
+    Check, ConfigCommand, DeadLettersCommand, Doctor, Erase, Export, Filter, Import, IncidentsCommand, Message, Output,
     PolicyCommand, Receipt, Release, StoreCommand, Suppress, TopicsCommand, UnengagedCommand, UnsubscribeLink, Verdict,
     Why,
 };
@@ -108,6 +109,8 @@ enum Command {
     Suppress(Suppress),
     /// Release addresses by hand
     Release(Release),
+    /// Forget a person, and keep them suppressed
+    Erase(Erase),
     /// Take over a kept list of suppressions (CSV), with its reasons and times
     Import(Import),
     /// Write everything in force as CSV
@@ -185,6 +188,7 @@ fn run(cli: Cli) -> anyhow::Result<Verdict> {
         Command::Receipt(receipt) => commands::run(receipt.run(output)),
         Command::Suppress(suppress) => commands::run(suppress.run(output)),
         Command::Release(release) => commands::run(release.run(output)),
+        Command::Erase(erase) => commands::run(erase.run(output)),
         Command::Import(import) => commands::run(import.run(config, output)),
         Command::Export(export) => commands::run(export.run(config, output)),
         Command::DeadLetters { command } => commands::run(command.run(output)),
@@ -242,7 +246,7 @@ mod tests {
 
     #[test]
     fn arguments_are_read_and_refused() {
-        let good: [&[&str]; 13] = [
+        let good: [&[&str]; 14] = [
             &[
                 "check",
                 "a@example.com",
@@ -257,6 +261,7 @@ mod tests {
             &["filter", "in.csv", "-", "--suppressed", "s.csv", "--source", "drip", "-o", "json"],
             &["why", "a@example.com", "--at", "2026-01-20", "--known-at", "2026-01-20T00:00:00Z"],
             &["suppress", "a@example.com", "--scope", "category:news", "--for", "30d", "--note", "n"],
+            &["erase", "a@example.com", "--note", "n", "--by", "jane", "--wait", "--timeout", "5"],
             &["dead-letters", "replay", "--all", "--reason", "x"],
             &["dead-letters", "replay", "0.1", "0.2"],
             &["unengaged", "run", "--wait", "--timeout", "5"],

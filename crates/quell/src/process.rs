@@ -2,7 +2,7 @@
 
 use crate::{
     alarms::{self, Alarms},
-    config::Config,
+    config::{Config, ErasureConfig},
     metrics::{self, LookupCalls, RunnerMetrics, StoreCalls},
 };
 use anyhow::Context as _;
@@ -14,7 +14,12 @@ use service::{
     traces::Traces,
 };
 use std::sync::Arc;
-use suppressor::lookup::CurrentPolicy;
+use suppressor::{
+    Store,
+    erasure::ErasureKey,
+    lookup::CurrentPolicy,
+    store::{erasing::Erasing, timed::Timed},
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +44,8 @@ pub(crate) struct Process {
     pub(crate) policy: Arc<CurrentPolicy>,
     pub(crate) alarms: Alarms,
     pub(crate) traces: Traces,
+    /// The key of pseudonyms, if there is one.
+    pub(crate) erasure: Option<Arc<ErasureKey>>,
 }
 
 /// The admin port, which answers until everything else has ended.
@@ -56,6 +63,7 @@ impl Process {
         let readiness = Readiness::requiring(checks);
         let shutdown = Shutdown::new();
         shutdown.on_signals(readiness.clone())?;
+        let erasure = config.erasure.as_ref().map(ErasureConfig::key).transpose()?.map(Arc::new);
         let traces = Traces::start(config.traces.settings(&config.instance().unwrap_or_default())?, &metrics)?;
         Ok(Self {
             config: Arc::new(config),
@@ -71,7 +79,13 @@ impl Process {
             policy: Arc::new(CurrentPolicy::new()),
             alarms: Alarms::default(),
             traces,
+            erasure,
         })
+    }
+
+    /// A store whose calls are counted, and in which erased recipients are found.
+    pub(crate) fn store<S: Store>(&self, store: S) -> Erasing<Timed<S>> {
+        Erasing::new(Timed::new(store, self.store_calls.clone()), self.erasure.clone())
     }
 
     /// Opens the admin port: first of all, so that whoever starts us sees what we wait for.

@@ -6,7 +6,9 @@ use crate::{
     alarms,
     config::Config,
     engine::{Cluster, Engine as _},
-    kafka_tokens, lanes, lookup_deps,
+    kafka_tokens,
+    keeping::OfCluster,
+    lanes, lookup_deps,
     metrics::StageMetrics,
     notify, policy,
     process::{Process, Running, STAGES_CHECK},
@@ -136,7 +138,8 @@ async fn parts(process: &Process, log: KafkaLog, store: &LateStore, roles: &[Rol
         let server = Server::bind("lookup", config.listen, config.tls.as_ref(), config.server.clone()).await?;
         tracing::info!(lookups = %server.local_addr()?, "answering lookups");
         let spooled = Arc::new(late_store::Receipts(engine.store.clone()));
-        let router = suppressor::lookup::router(lookup_deps::make(process, &engine, Some(spooled)));
+        let kept = OfCluster::new(&process.config);
+        let router = suppressor::lookup::router(lookup_deps::make(process, &engine, kept, Some(spooled)));
         started.tasks.push(spawn_server(server, router, process));
         process.readiness.set(LOOKUP_CHECK, true);
     }

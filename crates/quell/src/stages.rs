@@ -54,8 +54,7 @@ pub(crate) fn suppressors<E: Engine>(
     let start = |worker| {
         let member = Member { worker, workers, ..Member::only(topics::SUPPRESSORS, topics::EVENTS) };
         let name = format!("suppressor-{worker}");
-        let store = Timed::new(engine.store().clone(), process.store_calls.clone());
-        let stage = Suppressor::new(store, counts.clone());
+        let stage = Suppressor::new(process.store(engine.store().clone()), counts.clone());
         let observer = counts.in_force().observed_by(duty.observed_by(worker, process.runners.of(&name)));
         spawn(process, &name, engine.session(&member)?, stage, options(process, BYTES_MAX), observer)
     };

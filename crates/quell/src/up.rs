@@ -2,9 +2,9 @@
 
 use crate::{
     alarms,
-    config::Config,
-    engine::{Embedded, Engine as _},
-    lanes, lookup_deps,
+    config::{Config, own_key},
+    engine::{Embedded, Engine as _, SEEN_DAYS},
+    keeping, lanes, lookup_deps,
     metrics::StageMetrics,
     notify, policy,
     process::{Process, Running, STAGES_CHECK},
@@ -23,9 +23,10 @@ const LOG_CHECK: &str = "log";
 /// Runs until SIGTERM or SIGINT, or until a part fails for good.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     config.check_embedded()?;
-    let process = Process::begin(config, &[LOG_CHECK, STAGES_CHECK])?;
+    let mut process = Process::begin(config, &[LOG_CHECK, STAGES_CHECK])?;
     let config = process.config.clone();
     let engine = Embedded::open(&config)?;
+    process.erasure = Some(own_key(config.erasure.as_ref(), &config.data_dir)?);
     policy::check(&process, &engine).await?;
     let alarms = alarms::start(&process)?;
 
@@ -35,7 +36,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             .await?;
     let lookup_server =
         Server::bind("lookup", config.lookup.listen, config.lookup.tls.as_ref(), config.lookup.server.clone()).await?;
-    let lookup = suppressor::lookup::router(lookup_deps::make(&process, &engine, None));
+    let kept = Arc::new(keeping::of_embedded(&config));
+    let lookup = suppressor::lookup::router(lookup_deps::make(&process, &engine, kept, None));
 
     let running = start_stages(&process, &engine)?;
     let retention = tokio::spawn(retain(process.clone(), engine.clone()));
@@ -110,8 +112,6 @@ fn start_stages(process: &Process, engine: &Embedded) -> anyhow::Result<Started>
 
 const STORE_EVERY: Duration = Duration::from_secs(1);
 const LOG_EVERY: u64 = 60;
-/// Longer than any provider goes on repeating a webhook.
-const SEEN_DAYS: u32 = 30;
 /// Rows of the store looked at in a step: a few milliseconds.
 const STORE_ROWS_MAX: usize = 5_000;
 

@@ -22,7 +22,7 @@ use std::{
 };
 use suppressor::{
     Store,
-    jobs::{expiry::Expiry, incidents::Sweeps, reconsider, unengaged},
+    jobs::{erasure::Erasures, expiry::Expiry, incidents::Sweeps, reconsider, unengaged},
 };
 
 const TICK: Duration = Duration::from_secs(1);
@@ -99,7 +99,7 @@ impl<O: Observer> Observer for DutyObserver<O> {
 /// Runs until the process ends.
 pub(crate) async fn run<E: Engine>(process: Process, engine: E, duty: Duty, guard: Arc<GuardCounts>) {
     let heartbeat: Heartbeat = process.liveness.heartbeat("jobs", HEARTBEAT);
-    let mut jobs = Jobs { expiry: Expiry::default(), sweeps: Sweeps::default(), guard };
+    let mut jobs = Jobs { expiry: Expiry::default(), erasures: Erasures::default(), sweeps: Sweeps::default(), guard };
     if let Err(error) = metrics::show_policy(&process) {
         tracing::warn!(%error, "the policy's version is not shown");
     }
@@ -122,6 +122,7 @@ pub(crate) async fn run<E: Engine>(process: Process, engine: E, duty: Duty, guar
 /// What jobs keep between steps.
 struct Jobs {
     expiry: Expiry,
+    erasures: Erasures,
     sweeps: Sweeps,
     guard: Arc<GuardCounts>,
 }
@@ -131,12 +132,13 @@ async fn tick<E: Engine>(process: &Process, engine: &E, duty: &Duty, jobs: &mut 
     let (store, log): (&dyn Store, &dyn Append) = (engine.store(), engine.log());
     process.policy.refresh(store, log.partitions(topics::EVENTS)?).await?;
     if !duty.is_ours() {
-        (jobs.expiry, jobs.sweeps) = (Expiry::default(), Sweeps::default());
+        (jobs.expiry, jobs.erasures, jobs.sweeps) = (Expiry::default(), Erasures::default(), Sweeps::default());
         jobs.guard.idle();
         return Ok(true);
     }
     let now = Timestamp::from_micros(process.clock.now_micros())?;
     jobs.expiry.run(store, log, now).await?;
+    jobs.erasures.step(store, log, engine.log(), now).await?;
     let mut is_over = true;
     for _ in 0..PAGES_MAX {
         is_over = reconsider::sweep(store, log, now).await?.1;

@@ -1,6 +1,7 @@
 //! What runs beside the stage. Each job reads the store and appends events to the log; none writes state, so every
 //! effect of theirs is ordered, deduplicated and explained like any other event's.
 
+pub mod erasure;
 pub mod expiry;
 pub mod incidents;
 pub mod inner_event;
@@ -10,7 +11,7 @@ pub mod unengaged;
 pub use inner_event::InnerEvent;
 
 use crate::StoreError;
-use event_log::AppendError;
+use event_log::{AppendError, BrowseError};
 
 /// Why a job stopped. It goes on where it was when called again.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum JobError {
     /// The log is away.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Browse(#[from] BrowseError),
     /// An event cannot be written.
     #[error(transparent)]
     Encode(#[from] schemas::EncodeError),

@@ -56,7 +56,8 @@ pub(super) fn explain<'a>(
 ) -> Result<Explanation<'a>, UnknownPolicy> {
     let happened = |row: &&Evidence| as_of.at.is_none_or(|at| row.effective_at() <= at);
     let known = |row: &&Evidence| as_of.known_at.is_none_or(|at| row.received_at <= at);
-    let rows: Vec<&Evidence> = history.rows.iter().filter(happened).filter(known).collect();
+    let told = shown(history);
+    let rows: Vec<&Evidence> = told.iter().copied().filter(happened).filter(known).collect();
     let moment = [as_of.at, as_of.known_at].into_iter().flatten().min().unwrap_or(as_of.now);
     let version = policy_version(rows.iter().copied()).unwrap_or_default();
     let policy = policy_of(version).ok_or(UnknownPolicy(version))?;
@@ -69,7 +70,7 @@ pub(super) fn explain<'a>(
     };
     explained.sort_by_key(|(row, _)| Reverse((row.effective_at(), row.event_id, row.rules)));
     let is_past = as_of.at.is_some() || as_of.known_at.is_some();
-    if is_past && was_trimmed(&history.rows, deltas, moment) {
+    if is_past && was_trimmed(&told, deltas, moment) {
         let in_force = told_by(deltas, moment);
         let sentences = audit_sentences(&in_force, moment);
         return Ok(Explanation { basis: Basis::Audit, in_force, rows: explained, policy: version, sentences });
@@ -84,9 +85,16 @@ pub(super) fn explain<'a>(
     Ok(Explanation { basis: Basis::Evidence, in_force, rows: explained, policy: version, sentences })
 }
 
+/// What there is to explain by: of an erased recipient what the erasure kept and what came later, also while the rest waits to
+/// be forgotten.
+fn shown(history: &History) -> Vec<&Evidence> {
+    let erased = history.erasures().max();
+    history.all().filter(|row| erased.is_none_or(|erased| row.position >= erased)).collect()
+}
+
 /// Whether evidence that mattered at a moment is gone: a delta rests on an event that is no longer kept, and something
 /// kept that came later is what allowed it to go (R6).
-fn was_trimmed(rows: &[Evidence], deltas: &[Delta], moment: Timestamp) -> bool {
+fn was_trimmed(rows: &[&Evidence], deltas: &[Delta], moment: Timestamp) -> bool {
     let is_kept = |id| rows.iter().any(|row| row.event_id == id);
     let came_later = rows.iter().any(|row| row.effective_at() > moment);
     let rested_on = deltas.iter().flat_map(|delta| {

@@ -40,18 +40,33 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 const RECENT_MAX: usize = 10_000;
 
+/// What is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Act {
-    tenant: Option<String>,
-    recipient: Option<String>,
-    recipients: Option<Vec<String>>,
-    channel: Option<Channel>,
-    scope: Option<Scope>,
-    until: Option<Timestamp>,
-    by: Option<String>,
+pub(super) struct Act {
+    pub(super) tenant: Option<String>,
+    pub(super) recipient: Option<String>,
+    pub(super) recipients: Option<Vec<String>>,
+    pub(super) channel: Option<Channel>,
+    pub(super) scope: Option<Scope>,
+    pub(super) until: Option<Timestamp>,
+    pub(super) by: Option<String>,
     #[serde(alias = "reason")]
-    note: Option<String>,
+    pub(super) note: Option<String>,
+}
+
+/// An act that lies in the log.
+pub(super) struct Done {
+    pub(super) occurred_at: Timestamp,
+    /// Recipients and their events.
+    pub(super) accepted: Vec<Value>,
+}
+
+impl Done {
+    fn answer(self) -> (StatusCode, Json<Value>) {
+        let Self { occurred_at, accepted } = self;
+        (StatusCode::ACCEPTED, Json(json!({ "occurred_at": occurred_at, "accepted": accepted })))
+    }
 }
 
 /// Suppresses by hand.
@@ -65,7 +80,7 @@ pub(super) async fn suppress(
     params.only(&[])?;
     let limits = api.deps.limits;
     let act: Act = body::json(body, limits.body_bytes_max, limits.idle).await?;
-    take(&api, &caller, Kind::SuppressedManually, act, &headers).await
+    take(&api, &caller, Kind::SuppressedManually, act, &headers).await.map(Done::answer)
 }
 
 /// Releases by hand.
@@ -79,7 +94,7 @@ pub(super) async fn release(
     params.only(&[])?;
     let limits = api.deps.limits;
     let act: Act = body::json(body, limits.body_bytes_max, limits.idle).await?;
-    take(&api, &caller, Kind::ReleasedManually, act, &headers).await
+    take(&api, &caller, Kind::ReleasedManually, act, &headers).await.map(Done::answer)
 }
 
 /// Releases one recipient by hand, all told in the address and the query.
@@ -102,7 +117,7 @@ pub(super) async fn release_one(
         by: text("by"),
         note: text("note"),
     };
-    take(&api, &caller, Kind::ReleasedManually, act, &headers).await
+    take(&api, &caller, Kind::ReleasedManually, act, &headers).await.map(Done::answer)
 }
 
 /// An act that was checked.
@@ -116,13 +131,14 @@ struct Checked {
     idempotency_key: Option<String>,
 }
 
-async fn take(
+/// Takes an act into the log.
+pub(super) async fn take(
     api: &Arc<Api>,
     caller: &Caller,
     kind: Kind,
     act: Act,
     headers: &HeaderMap,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<Done, Problem> {
     let now = api.now();
     let fingerprint: [u8; 32] = Sha256::digest(format!("{kind} {act:?}")).into();
     let checked = check(api, caller, kind, act, headers, now)?;
@@ -159,7 +175,7 @@ async fn take(
         .zip(&appended)
         .map(|((address, _), (event_id, _))| json!({ "recipient": address, "event_id": event_id }))
         .collect();
-    Ok((StatusCode::ACCEPTED, Json(json!({ "occurred_at": occurred_at, "accepted": accepted }))))
+    Ok(Done { occurred_at, accepted })
 }
 
 fn check(
@@ -195,6 +211,12 @@ fn check(
             .map_err(|error| Problem::bad_request(format!("recipient {index}: {error}; nothing was done")))?;
         recipients.push((address, RecipientKey { tenant: tenant.clone(), recipient }));
     }
+    if kind == Kind::Erased && recipients.iter().any(|(_, key)| api.deps.store.pseudonym(key).is_none()) {
+        return Err(Problem::not_configured(
+            "nobody can be erased here, as no [erasure] key is configured: set the same key for every suppressor and lookup, \
+             and start them again; nothing was done",
+        ));
+    }
     Ok(Checked { tenant, kind, recipients, scope: act.scope, metadata, idempotency_key: idempotency_key(headers)? })
 }
 
@@ -208,7 +230,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 
 /// An act by hand wins over what is older, so it is stamped after the newest evidence that it sees.
 fn fresh_time(histories: &[History], now: Timestamp) -> Timestamp {
-    let rows = histories.iter().flat_map(|history| &history.rows);
+    let rows = histories.iter().flat_map(History::all);
     rows.map(|row| row.effective_at().next()).max().map_or(now, |after| after.max(now))
 }
 
@@ -241,7 +263,9 @@ fn append_problem(error: JobError) -> Problem {
     let detail = "some of it may be done: repeat the call, with the same Idempotency-Key if it had one";
     match error {
         JobError::Append(AppendError::Busy) => Problem::busy(detail),
-        JobError::Append(AppendError::Unavailable(_)) | JobError::Store(_) => Problem::unavailable(detail),
+        JobError::Append(AppendError::Unavailable(_)) | JobError::Store(_) | JobError::Browse(_) => {
+            Problem::unavailable(detail)
+        }
         JobError::Append(AppendError::TooLarge { .. }) => Problem::too_large("the event is larger than the log takes"),
         JobError::Encode(_) | JobError::Policy(_) => Problem::internal("the event cannot be written"),
     }

@@ -15,10 +15,12 @@ mod cursor;
 mod dead_letters;
 mod deltas;
 mod effects;
+mod erasures;
 mod explain;
 mod export;
 mod find;
 mod incidents;
+mod kept;
 mod manual;
 mod messages;
 mod operations;
@@ -32,6 +34,7 @@ mod routes;
 pub use answer::{COLUMNS, Question, Told, answer};
 pub use auth::{ApiToken, Role};
 pub use counted::LookupMetrics;
+pub use kept::{Keeping, Kept, Place};
 pub use policies::{CurrentPolicy, Policies};
 pub use receipts::{Reparse, SpooledReceipts};
 pub use routes::router;
@@ -66,6 +69,8 @@ pub struct LookupDeps {
     pub reparse: Option<Arc<dyn Reparse>>,
     /// Knows where spooled webhooks went; without it their first receipts are never resolved.
     pub spooled: Option<Arc<dyn SpooledReceipts>>,
+    /// How long what names recipients is kept, for receipts of erasures.
+    pub keeping: Arc<dyn Keeping>,
     /// Who counts the answers; without, nobody does.
     pub metrics: Option<Arc<dyn LookupMetrics>>,
     /// Bounds.

@@ -85,6 +85,11 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a fault in this service", detail)
     }
 
+    /// 501: this instance was not set up for it.
+    pub(super) fn not_configured(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "not_configured", "this instance is not set up for it", detail)
+    }
+
     /// 503: what the answer needs is away. It never means "allowed".
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "no answer can be given now", detail)

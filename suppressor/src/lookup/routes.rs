@@ -1,7 +1,7 @@
 //! Paths and what surrounds every handler.
 
 use super::{
-    Api, LookupDeps, check, counted, dead_letters, deltas, export, incidents, manual, messages, operations,
+    Api, LookupDeps, check, counted, dead_letters, deltas, erasures, export, incidents, manual, messages, operations,
     problem::Problem, receipts, recipients,
 };
 use axum::{
@@ -50,6 +50,8 @@ pub(super) fn routes() -> Vec<Route> {
         ("/v1/messages/{id}", &["get"], get(messages::message)),
         ("/v1/suppressions", &["post", "delete"], post(manual::suppress).delete(manual::release)),
         ("/v1/suppressions/{address}", &["delete"], delete(manual::release_one)),
+        ("/v1/erasures", &["post"], post(erasures::erase)),
+        ("/v1/erasures/{address}", &["get"], get(erasures::erasure)),
         ("/v1/deltas", &["get"], get(deltas::deltas)),
         ("/v1/export", &["get"], get(export::export)),
         ("/v1/receipts/{id}", &["get"], get(receipts::receipt)),

@@ -24,36 +24,16 @@ pub fn decide<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone, channel: Cha
     let mut lasting: BTreeMap<(Scope, Reason), Lasting<'_>> = BTreeMap::new();
     let mut soft: BTreeMap<Scope, Vec<(&Evidence, &Rule)>> = BTreeMap::new();
     let mut held: BTreeMap<(Scope, Reason), Held<'_>> = BTreeMap::new();
-    let is_marked = rows.iter().any(|row| !row.marks.is_empty());
     for row in &rows {
-        let class = row.failure.as_ref().map(|failure| failure.class);
-        let bounced = matches!(row.kind, Kind::BouncedHard | Kind::BouncedSoft);
-        if bounced && !row.is_own_failure() {
-            continue;
-        }
-        let Some(rule) = policy.rule(channel, row.kind, class) else { continue };
-        let scope = match row.kind {
-            Kind::Unsubscribed | Kind::SuppressedManually => row.scope.clone().unwrap_or_else(|| rule.scope.clone()),
-            _ => rule.scope.clone(),
-        };
-        let ruled = if is_marked && row.kind == Kind::BouncedHard { ruled(row, &rows) } else { None };
-        if matches!(ruled, Some((Ruling::Undone, _))) {
-            continue;
-        }
-        if let Some((Ruling::Held, incident)) = ruled {
-            // A delivery releases it, whatever the rule says of bounces that are not doubtful.
-            if !overrides.undo(row, Ends::Window, &scope) {
+        match part(row, &rows, &overrides, channel, policy) {
+            None => {}
+            Some(Part::Held(scope, rule, incident)) => {
                 held.entry((scope, rule.reason)).or_insert_with(|| Held::new(incident, row)).add(row);
             }
-            continue;
-        }
-        if overrides.undo(row, rule.ends, &scope) {
-            continue;
-        }
-        if rule.ends == Ends::Window {
-            soft.entry(scope).or_default().push((row, rule));
-        } else {
-            lasting.entry((scope, rule.reason)).or_insert_with(|| Lasting::new(rule)).add(row);
+            Some(Part::Window(scope, rule)) => soft.entry(scope).or_default().push((row, rule)),
+            Some(Part::Lasting(scope, rule)) => {
+                lasting.entry((scope, rule.reason)).or_insert_with(|| Lasting::new(rule)).add(row);
+            }
         }
     }
     // Another bounce, outside of every incident, confirms.
@@ -65,17 +45,80 @@ pub fn decide<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone, channel: Cha
     Decision::new(causes)
 }
 
+/// The rows that a decision rests on, with the incident under which they are held: without the rest it would be the same, as
+/// long as the newest receipt is.
+pub fn decisive<'a>(
+    rows: impl Iterator<Item = &'a Evidence> + Clone,
+    channel: Channel,
+    policy: &Policy,
+) -> Vec<(&'a Evidence, Option<EventId>)> {
+    let rows = in_force_rows(rows);
+    let overrides = Overrides::of(&rows);
+    let with_part = |row: &&'a Evidence| match part(row, &rows, &overrides, channel, policy)? {
+        Part::Held(_, _, incident) => Some((*row, Some(incident))),
+        Part::Window(..) | Part::Lasting(..) => Some((*row, None)),
+    };
+    rows.iter().filter_map(with_part).collect()
+}
+
+/// What a row adds to a decision.
+enum Part<'p> {
+    /// For a while, as it was told in an incident.
+    Held(Scope, &'p Rule, EventId),
+    /// A failure that opens a window, or falls into one.
+    Window(Scope, &'p Rule),
+    /// Until evidence ends it.
+    Lasting(Scope, &'p Rule),
+}
+
+/// What a row adds; `None` where it suppresses nothing, or something undoes it.
+fn part<'p>(
+    row: &Evidence,
+    rows: &[&Evidence],
+    overrides: &Overrides,
+    channel: Channel,
+    policy: &'p Policy,
+) -> Option<Part<'p>> {
+    let class = row.failure.as_ref().map(|failure| failure.class);
+    let bounced = matches!(row.kind, Kind::BouncedHard | Kind::BouncedSoft);
+    if bounced && !row.is_own_failure() {
+        return None;
+    }
+    let rule = policy.rule(channel, row.kind, class)?;
+    let scope = match row.kind {
+        Kind::Unsubscribed | Kind::SuppressedManually => row.scope.clone().unwrap_or_else(|| rule.scope.clone()),
+        _ => rule.scope.clone(),
+    };
+    let ruled = if overrides.is_marked && row.kind == Kind::BouncedHard { ruled(row, rows) } else { None };
+    match ruled {
+        Some((Ruling::Undone, _)) => None,
+        // A delivery releases it, whatever the rule says of bounces that are not doubtful.
+        Some((Ruling::Held, incident)) => {
+            (!overrides.undo(row, Ends::Window, &scope)).then_some(Part::Held(scope, rule, incident))
+        }
+        _ if overrides.undo(row, rule.ends, &scope) => None,
+        _ if rule.ends == Ends::Window => Some(Part::Window(scope, rule)),
+        _ => Some(Part::Lasting(scope, rule)),
+    }
+}
+
 /// The version of the policy that holds for a recipient on these rows: that of the newest `reconsidered`, else the one
-/// in force in its partition at its first event (R9). An erasure is a first event. `None` where there are no rows.
+/// in force in its partition at its first event (R9). After an erasure the next event is the first: until it comes, what was
+/// kept stays as it was. `None` where there are no rows.
 pub fn policy_version<'a>(rows: impl Iterator<Item = &'a Evidence> + Clone) -> Option<u32> {
-    let erased = rows.clone().filter(|row| row.kind == Kind::Erased).map(|row| row.position).max().unwrap_or(0);
-    let rows = rows.filter(move |row| row.position >= erased);
+    let erased = rows.clone().filter(|row| row.kind == Kind::Erased).map(|row| row.position).max();
+    let rows = rows.filter(move |row| erased.is_none_or(|erased| row.position >= erased));
     let reconsidered = rows
         .clone()
         .filter(|row| row.kind == Kind::Reconsidered && row.new_policy.is_some())
         .max_by_key(|row| row.position)
         .and_then(|row| row.new_policy);
-    reconsidered.or_else(|| rows.min_by_key(|row| row.position).map(|row| row.policy))
+    let first = || {
+        let later = |row: &&Evidence| erased.is_none_or(|erased| row.position > erased);
+        let since = rows.clone().filter(later).min_by_key(|row| row.position);
+        since.or_else(|| rows.min_by_key(|row| row.position)).map(|row| row.policy)
+    };
+    reconsidered.or_else(first)
 }
 
 /// The rows that count, by effective time: of one event the highest revision, and nothing below an erasure.
@@ -114,6 +157,8 @@ pub fn ruled<'a>(row: &'a Evidence, rows: &[&'a Evidence]) -> Option<(Ruling, Ev
 
 /// Times from which older evidence no longer counts.
 struct Overrides {
+    /// Whether any row was told in an incident, or of one.
+    is_marked: bool,
     released: Option<Timestamp>,
     released_scopes: BTreeMap<Scope, Timestamp>,
     delivered: Option<Timestamp>,
@@ -124,6 +169,7 @@ struct Overrides {
 impl Overrides {
     fn of(rows: &[&Evidence]) -> Self {
         let mut all = Self {
+            is_marked: rows.iter().any(|row| !row.marks.is_empty()),
             released: None,
             released_scopes: BTreeMap::new(),
             delivered: None,

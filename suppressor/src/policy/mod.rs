@@ -4,7 +4,7 @@ mod decide;
 mod file;
 mod trim;
 
-pub use decide::{DECIDE_REVISION, PROVISIONAL_RULE, decide, policy_version, ruled};
+pub use decide::{DECIDE_REVISION, PROVISIONAL_RULE, decide, decisive, policy_version, ruled};
 pub use file::PolicyError;
 pub use trim::trimmable;
 

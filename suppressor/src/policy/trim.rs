@@ -1,6 +1,6 @@
 //! Which committed evidence may go (R6): what kept, committed evidence overrides whatever still arrives.
 
-use crate::evidence::{Evidence, RowKey};
+use crate::evidence::{Evidence, History, RowKey};
 use domain::Kind;
 use std::collections::BTreeSet;
 
@@ -15,10 +15,9 @@ const FOREIGN_FAILURES_KEPT: usize = 8;
 /// (its policy is the recipient's), and every event known in more than one revision.
 ///
 /// A committed erasure takes all below it (R5); what lies below it overrides nothing any more.
-pub fn trimmable(rows: &[Evidence], committed: u64) -> Vec<RowKey> {
-    let erasures = rows.iter().filter(|row| row.kind == Kind::Erased && row.position < committed);
-    let erased = erasures.map(|row| row.position).max().unwrap_or(0);
-    let (gone, left): (Vec<&Evidence>, Vec<&Evidence>) = rows.iter().partition(|row| row.position < erased);
+pub fn trimmable(history: &History, committed: u64) -> Vec<RowKey> {
+    let erased = history.erasures().filter(|position| *position < committed).max().unwrap_or(0);
+    let (gone, left): (Vec<&Evidence>, Vec<&Evidence>) = history.rows.iter().partition(|row| row.position < erased);
     gone.into_iter().map(Evidence::row_key).chain(overridden(&left, committed)).collect()
 }
 

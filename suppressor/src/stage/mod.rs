@@ -1,5 +1,6 @@
 //! The stage: events in, deltas out, by rules R1, R2, R4, R6, R8 and R9.
 
+mod erase;
 mod gaps;
 mod policies;
 mod records;
@@ -14,16 +15,20 @@ use crate::{
     store::{Due, InForce, MessageEntry, PolicyRow, Store, StoreError, Write},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use domain::{
-    CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Ruling, Timestamp, Trigger, event::RULES_REVISION,
+    CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Ruling, Scope, Standing, Timestamp, Trigger,
+    event::RULES_REVISION,
 };
-use event_log::{Batch, Consumed, Fate, Output, Outputs, Position, Stage, StageError, Verdict, session::Assigned};
+use event_log::{
+    Batch, Consumed, Fate, Header, Output, Outputs, Position, Stage, StageError, Verdict, session::Assigned,
+};
 use gaps::Gaps;
 use policies::Policies;
 pub(crate) use records::dead_letter;
 use records::{Read, output, read};
 use schemas::{
-    DecodeError, encode, topics,
+    DecodeError, encode, headers, topics,
     wire::{DeltaRecord, PolicyApplied, StateRecord},
 };
 use std::{
@@ -105,11 +110,14 @@ impl<S: Store> Suppressor<S> {
                         return Err(StageError::Broken("a recipient of the batch was not loaded".to_owned()));
                     };
                     let mut first = first;
-                    if Evidence::of(&event, 0, 0).is_none() {
+                    if event.kind == Kind::Erased || Evidence::of(&event, 0, 0).is_none() {
                         let here = *seen_here.entry(event.event_id).or_insert(number);
                         first = first.or(Some(here));
                     }
-                    let verdict = self.event(consumed, &event, first, work)?;
+                    let verdict = match event.kind {
+                        Kind::Erased => self.erased(consumed, &event, first, work).await?,
+                        _ => self.event(consumed, &event, first, work)?,
+                    };
                     self.tally.processed(event, partition, number);
                     verdict
                 }
@@ -143,7 +151,7 @@ impl<S: Store> Suppressor<S> {
             // Everything below the batch's first record of this partition is committed.
             // What may be applied again decides on the evidence of its time, so that is kept for as long (R4).
             let committed = floors.get(&partition).copied().unwrap_or(0).saturating_sub(self.store.sync_window());
-            let mut trimmed = trimmable(&history.rows, committed);
+            let mut trimmed = trimmable(&history, committed);
             if !trimmed.is_empty() && !self.policies.heal() {
                 let soft = |row: &Evidence| row.kind == Kind::BouncedSoft;
                 trimmed.retain(|gone| !history.rows.iter().any(|row| soft(row) && row.row_key() == *gone));
@@ -165,6 +173,7 @@ impl<S: Store> Suppressor<S> {
                 messages: Vec::new(),
                 due: Vec::new(),
                 audit: Vec::new(),
+                forget: None,
             };
             works.insert(key, Work { history, write, touched: false });
         }
@@ -182,8 +191,7 @@ impl<S: Store> Suppressor<S> {
         let mut places: Vec<usize> = Vec::new();
         for (place, read) in reads.iter().enumerate() {
             let Read::Event(event) = read else { continue };
-            let rows = works.get(&event.key()).map(|work| work.history.rows.as_slice()).unwrap_or_default();
-            let ids = seen_ids(event, rows);
+            let ids = works.get(&event.key()).map(|work| seen_ids(event, &work.history)).unwrap_or_default();
             places.extend(ids.iter().map(|_| place));
             wanted.extend(ids.into_iter().map(|id| (event.occurred_at, id)));
         }
@@ -313,7 +321,7 @@ impl<S: Store> Suppressor<S> {
         work.touched = true;
         work.history.insert(row.clone());
         work.write.rows.push(row);
-        let outputs = self.deltas(consumed, event, &was, &now, now_version, work)?;
+        let outputs = self.deltas(consumed, event, Delta::between(&was, &now), &now, now_version, work)?;
         if was.causes().iter().map(|cause| cause.until).ne(now.causes().iter().map(|cause| cause.until)) {
             let ends = now.causes().iter().filter_map(|cause| cause.until.map(|at| (at, cause.scope.clone())));
             work.write.due.extend(ends.map(|(at, scope)| Due { at, key: event.key(), scope }));
@@ -330,7 +338,7 @@ impl<S: Store> Suppressor<S> {
         &mut self,
         consumed: &Consumed,
         event: &CanonicalEvent,
-        was: &Decision,
+        changes: Vec<Change>,
         now: &Decision,
         policy: u32,
         work: &mut Work,
@@ -343,7 +351,7 @@ impl<S: Store> Suppressor<S> {
         let provisional = by_scope.iter().filter(|(_, cause)| cause.is_provisional());
         let provisional: Vec<_> = provisional.map(|(scope, _)| (*scope).clone()).collect();
         let mut outputs = Vec::new();
-        for (scope, change, before, standing) in Delta::between(was, now) {
+        for (scope, change, before, standing) in changes {
             let delta = Delta {
                 delta_id: EventId::derive(&["delta", &log_key, &scope.to_string(), &number.to_string()]),
                 key: key.clone(),
@@ -368,7 +376,9 @@ impl<S: Store> Suppressor<S> {
             self.tally.delta(&delta.scope, change, delta.before.as_ref(), delta.now.as_ref());
             let state_key = StateRecord::log_key(&key, &scope);
             let record = DeltaRecord::from(delta);
-            let state = record.now.as_ref().map(|standing| StateRecord {
+            // Of who is erased nothing stays there, though it holds.
+            let is_erased = change == domain::Change::Erased;
+            let state = record.now.as_ref().filter(|_| !is_erased).map(|standing| StateRecord {
                 tenant: record.tenant.clone(),
                 channel: record.channel.clone(),
                 recipient: record.recipient.clone(),
@@ -382,8 +392,12 @@ impl<S: Store> Suppressor<S> {
             outputs.push(output(topics::DELTAS, consumed, log_key.clone(), Some(bytes)));
             let state = state.map(|state| encode(&state)).transpose().map_err(broken)?;
             // Where its recipient's events and deltas are: who reads one partition of each has all of a recipient.
-            let partition = Some(consumed.position.partition);
-            outputs.push(Output { partition, ..output(topics::STATE, consumed, state_key, state) });
+            let mut output = output(topics::STATE, consumed, state_key, state);
+            output.partition = Some(consumed.position.partition);
+            if is_erased {
+                output.record.headers.push(Header { name: headers::ERASED.into(), value: Bytes::new() });
+            }
+            outputs.push(output);
         }
         Ok(outputs)
     }
@@ -465,12 +479,15 @@ fn committed_note(epoch: u16, partition: u32) -> String {
     format!("committed.{epoch}.{partition}")
 }
 
+/// A change in a scope, with what held before and what holds now.
+type Change = (Scope, domain::Change, Option<Standing>, Option<Standing>);
+
 /// Under which ids the store's table of seen events may know an event, where the recipient's rows do not.
-fn seen_ids(event: &CanonicalEvent, rows: &[Evidence]) -> Vec<EventId> {
+fn seen_ids(event: &CanonicalEvent, history: &History) -> Vec<EventId> {
     let Some(row) = Evidence::of(event, 0, 0) else { return vec![event.event_id] };
     // Trimmed is only what something newer overrides, or what lay below an erasure.
     let may_go = |known: &Evidence| known.kind == Kind::Erased || known.effective_at() >= row.effective_at();
-    if !rows.iter().any(may_go) || rows.iter().any(|known| known.row_key() == row.row_key()) {
+    if !history.all().any(may_go) || history.rows.iter().any(|known| known.row_key() == row.row_key()) {
         return Vec::new();
     }
     // In its own revision of the rules, or in a later one.

@@ -5,6 +5,7 @@
 use super::{Due, InForce, IncidentRow, MessageEntry, PolicyRow};
 use crate::{
     Evidence, History,
+    erasure::Erased,
     evidence::{Engagement, FailureEvidence},
 };
 use domain::{Cause, Decision, EventId, Kind, Reason, Scope, Timestamp};
@@ -22,6 +23,7 @@ impl Stored for Due {}
 impl Stored for MessageEntry {}
 impl Stored for PolicyRow {}
 impl Stored for IncidentRow {}
+impl Stored for Erased {}
 impl Stored for String {}
 impl Stored for (Engagement, String) {}
 
@@ -34,7 +36,8 @@ impl Stored for Evidence {
 impl Stored for History {
     fn read_first(bytes: &[u8]) -> postcard::Result<Self> {
         let FirstHistory { rows, engagement, address } = postcard::from_bytes(bytes)?;
-        Ok(Self { rows: rows.into_iter().map(Into::into).collect(), engagement, address })
+        let rows = rows.into_iter().map(Into::into).collect();
+        Ok(Self { rows, engagement, address, kept: Vec::new() })
     }
 }
 

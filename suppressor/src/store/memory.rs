@@ -1,8 +1,9 @@
 //! The store in memory, row by row as a wide-column store would keep it: for tests and the simulator.
 
-use super::{Due, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write};
+use super::{Due, ErasedAt, Forget, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write};
 use crate::{
     Evidence, History,
+    erasure::Erased,
     evidence::{Engagement, RowKey},
 };
 use async_trait::async_trait;
@@ -52,6 +53,9 @@ struct Tables {
     applied: BTreeMap<u32, u64>,
     policies: BTreeMap<u32, BTreeMap<u64, PolicyRow>>,
     incidents: BTreeMap<u32, BTreeMap<u64, IncidentRow>>,
+    erased: BTreeMap<ErasedAt, Erased>,
+    /// Up to which position a recipient is forgotten: what arrives late from below stays away, as under a tombstone.
+    forgotten: BTreeMap<String, u64>,
     notes: BTreeMap<String, String>,
     journal: Vec<Undo>,
 }
@@ -135,6 +139,44 @@ impl MemoryStore {
     }
 }
 
+impl Tables {
+    fn is_forgotten(&self, key: &str, position: u64) -> bool {
+        self.forgotten.get(key).is_some_and(|below| position <= *below)
+    }
+
+    fn forget(&mut self, key: &str, forget: &Forget, engagement: Engagement) {
+        let floor = self.forgotten.entry(key.to_owned()).or_default();
+        *floor = forget.below.max(*floor);
+        if let Some(rows) = self.evidence.get_mut(key) {
+            rows.retain(|_, row| row.position >= forget.below);
+        }
+        self.engagement.insert(key.to_owned(), engagement);
+        if self.evidence.get(key).is_none_or(BTreeMap::is_empty) {
+            self.evidence.remove(key);
+            self.engagement.remove(key);
+            self.address.remove(key);
+        }
+        if self.in_force.get(key).is_some_and(|row| row.position <= forget.below) {
+            self.in_force.remove(key);
+        }
+        if let Some(entries) = self.audit.get_mut(key) {
+            entries.retain(|(position, _), _| *position > forget.below);
+        }
+        for due in &forget.ends {
+            self.due.remove(due);
+        }
+        for at in &forget.places {
+            if at.position < forget.below {
+                self.erased.remove(at);
+            } else if at.position == forget.below
+                && let Some(row) = self.erased.get_mut(at)
+            {
+                row.recipient = None;
+            }
+        }
+    }
+}
+
 fn note_undo(tables: &mut Tables, undo: Undo) {
     if tables.journal.len() >= JOURNAL_MAX {
         tables.journal.drain(..JOURNAL_MAX / 2);
@@ -154,6 +196,7 @@ impl Store for MemoryStore {
                 rows: tables.evidence.get(&key).map(|rows| rows.values().cloned().collect()).unwrap_or_default(),
                 engagement: tables.engagement.get(&key).copied().unwrap_or_default(),
                 address: tables.address.get(&key).cloned().unwrap_or_default(),
+                kept: Vec::new(),
             });
         }
         Ok(histories)
@@ -171,6 +214,9 @@ impl Store for MemoryStore {
             for row in write.rows {
                 self.weather.step().await?;
                 let mut tables = self.tables();
+                if tables.is_forgotten(&key, row.position) {
+                    continue;
+                }
                 let row_key = row.row_key();
                 let known = tables.evidence.entry(key.clone()).or_default().get(&row_key).cloned();
                 if known.as_ref().is_none_or(|known| known.position > row.position) {
@@ -195,7 +241,9 @@ impl Store for MemoryStore {
                 self.weather.step().await?;
                 let mut tables = self.tables();
                 let known = tables.in_force.get(&key).cloned();
-                if known.as_ref().is_none_or(|known| known.position <= in_force.position) {
+                if tables.is_forgotten(&key, in_force.position) {
+                    // It comes too late.
+                } else if known.as_ref().is_none_or(|known| known.position <= in_force.position) {
                     note_undo(&mut tables, Undo::InForce(key.clone(), known));
                     tables.in_force.insert(key.clone(), in_force);
                 }
@@ -209,8 +257,12 @@ impl Store for MemoryStore {
                 let at = (entry.key.tenant.as_str().to_owned(), entry.message_id.clone());
                 tables.messages.entry(at).or_default().entry((entry.occurred_at, entry.event_id)).or_insert(entry);
             }
-            for (position, scope, bytes) in write.audit {
+            let audit: Vec<_> = write.audit.into_iter().filter(|(at, ..)| !tables.is_forgotten(&key, *at)).collect();
+            for (position, scope, bytes) in audit {
                 tables.audit.entry(key.clone()).or_default().insert((position, scope), bytes);
+            }
+            if let Some(forget) = &write.forget {
+                tables.forget(&key, forget, write.history.engagement);
             }
             tables.due.extend(write.due);
         }
@@ -330,6 +382,38 @@ impl Store for MemoryStore {
         let tables = self.tables();
         let rows = tables.incidents.get(&partition);
         Ok(rows.map(|rows| rows.iter().map(|(at, row)| (*at, row.clone())).collect()).unwrap_or_default())
+    }
+
+    async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {
+        self.weather.step().await?;
+        let mut newest = BTreeMap::new();
+        for at in self.tables().erased.keys() {
+            let known: &mut u64 = newest.entry(at.partition).or_default();
+            *known = at.position.max(*known);
+        }
+        Ok(newest.into_iter().collect())
+    }
+
+    async fn erased(&self, partition: u32, after: Option<u64>, max: usize) -> Result<Vec<(u64, Erased)>, StoreError> {
+        self.weather.step().await?;
+        let tables = self.tables();
+        let later = tables
+            .erased
+            .iter()
+            .filter(|(at, _)| at.partition == partition && after.is_none_or(|after| at.position > after));
+        Ok(later.take(max).map(|(at, row)| (at.position, row.clone())).collect())
+    }
+
+    async fn erased_at(&self, at: ErasedAt) -> Result<Option<Erased>, StoreError> {
+        self.weather.step().await?;
+        Ok(self.tables().erased.get(&at).cloned())
+    }
+
+    async fn put_erased(&self, partition: u32, position: u64, row: Erased) -> Result<(), StoreError> {
+        self.weather.step().await?;
+        let at = ErasedAt { position, partition, pseudonym: row.pseudonym };
+        self.tables().erased.entry(at).or_insert(row);
+        Ok(())
     }
 
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {

@@ -8,13 +8,18 @@
 
 pub mod cql;
 pub mod embedded;
+pub mod erasing;
 pub mod identity;
 mod layout;
 pub mod memory;
 pub mod timed;
 mod value;
 
-use crate::{Evidence, History, evidence::RowKey};
+use crate::{
+    Evidence, History,
+    erasure::{Erased, Pseudonym},
+    evidence::RowKey,
+};
 use async_trait::async_trait;
 use domain::{Decision, EventId, Group, Kind, RecipientKey, Ruling, Scope, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -107,6 +112,22 @@ pub struct Write {
     pub due: Vec<Due>,
     /// Encoded deltas by position, for as-of answers.
     pub audit: Vec<(u64, Scope, Vec<u8>)>,
+    /// The recipient is to be forgotten as far as an erasure reaches. `history` is what is left.
+    pub forget: Option<Forget>,
+}
+
+/// A recipient to be forgotten: everything of theirs below the erasure's position goes, but timelines of messages, which go
+/// by themselves in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forget {
+    /// Number of the position that forgets.
+    pub position: u64,
+    /// Number of the erasure's.
+    pub below: u64,
+    /// Ends to come that are no longer waited for.
+    pub ends: Vec<Due>,
+    /// The recipient's erasures: earlier ones go, that of `below` no longer says whose it is. [`erasing::Erasing`] knows them.
+    pub places: Vec<ErasedAt>,
 }
 
 /// A policy and since which position of a partition it holds.
@@ -153,6 +174,17 @@ pub struct IncidentRow {
     pub decided_by: String,
     /// Why.
     pub note: String,
+}
+
+/// Where an erasure lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ErasedAt {
+    /// Number of its position.
+    pub position: u64,
+    /// The partition of its event.
+    pub partition: u32,
+    /// Whose.
+    pub pseudonym: Pseudonym,
 }
 
 /// One page of a scan, and where to go on.
@@ -222,6 +254,28 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Everything known of incidents in a partition with the position since which it is, oldest first.
     async fn incidents(&self, partition: u32) -> Result<Vec<(u64, IncidentRow)>, StoreError>;
+
+    /// The newest erasure of each partition.
+    async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError>;
+
+    /// Erasures of a partition after a position, in order, at most `max`.
+    async fn erased(&self, partition: u32, after: Option<u64>, max: usize) -> Result<Vec<(u64, Erased)>, StoreError>;
+
+    /// One erasure.
+    async fn erased_at(&self, at: ErasedAt) -> Result<Option<Erased>, StoreError>;
+
+    /// Records an erasure at its position. What is there already stays: it was made from evidence that may be gone.
+    async fn put_erased(&self, partition: u32, position: u64, row: Erased) -> Result<(), StoreError>;
+
+    /// Under which pseudonym a recipient is kept once erased; `None` where this store knows no key.
+    fn pseudonym(&self, _: &RecipientKey) -> Option<Pseudonym> {
+        None
+    }
+
+    /// What the newest erasure of a recipient left; `None` where there was none, or this store knows no key.
+    async fn erasure_of(&self, _: &RecipientKey) -> Result<Option<Erased>, StoreError> {
+        Ok(None)
+    }
 
     /// A job's note to itself (cursor, last run).
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError>;

@@ -1,7 +1,10 @@
 //! Any store, timed: each call is told to a watcher, with how long it took and whether it failed.
 
-use super::{Due, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write};
-use crate::History;
+use super::{Due, ErasedAt, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write};
+use crate::{
+    History,
+    erasure::{Erased, Pseudonym},
+};
 use async_trait::async_trait;
 use domain::{EventId, RecipientKey, Scope, Tenant, Timestamp};
 use std::{
@@ -43,6 +46,10 @@ pub enum Operation {
     PutIncident,
     /// [`Store::incidents`].
     Incidents,
+    /// [`Store::erased_up_to`], [`Store::erased`] and [`Store::erased_at`].
+    Erased,
+    /// [`Store::put_erased`].
+    PutErased,
     /// [`Store::note`].
     Note,
     /// [`Store::put_note`].
@@ -51,7 +58,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every one, in declaration order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Load,
         Self::Seen,
         Self::Apply,
@@ -67,6 +74,8 @@ impl Operation {
         Self::Policies,
         Self::PutIncident,
         Self::Incidents,
+        Self::Erased,
+        Self::PutErased,
         Self::Note,
         Self::PutNote,
     ];
@@ -89,6 +98,8 @@ impl Operation {
             Self::Policies => "policies",
             Self::PutIncident => "put_incident",
             Self::Incidents => "incidents",
+            Self::Erased => "erased",
+            Self::PutErased => "put_erased",
             Self::Note => "note",
             Self::PutNote => "put_note",
         }
@@ -201,6 +212,30 @@ impl<S: Store> Store for Timed<S> {
         self.timed(Operation::Incidents, self.store.incidents(partition)).await
     }
 
+    async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {
+        self.timed(Operation::Erased, self.store.erased_up_to()).await
+    }
+
+    async fn erased(&self, partition: u32, after: Option<u64>, max: usize) -> Result<Vec<(u64, Erased)>, StoreError> {
+        self.timed(Operation::Erased, self.store.erased(partition, after, max)).await
+    }
+
+    async fn erased_at(&self, at: ErasedAt) -> Result<Option<Erased>, StoreError> {
+        self.timed(Operation::Erased, self.store.erased_at(at)).await
+    }
+
+    async fn put_erased(&self, partition: u32, position: u64, row: Erased) -> Result<(), StoreError> {
+        self.timed(Operation::PutErased, self.store.put_erased(partition, position, row)).await
+    }
+
+    async fn erasure_of(&self, key: &RecipientKey) -> Result<Option<Erased>, StoreError> {
+        self.store.erasure_of(key).await
+    }
+
+    fn pseudonym(&self, key: &RecipientKey) -> Option<Pseudonym> {
+        self.store.pseudonym(key)
+    }
+
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.timed(Operation::Note, self.store.note(name)).await
     }
@@ -250,6 +285,9 @@ mod tests {
         assert!(store.load(&[key]).await.is_err());
         let heard = heard.0.lock().unwrap();
         assert_eq!(*heard, [("put_note", false), ("note", false), ("load", false), ("load", true)]);
-        assert_eq!(Operation::ALL.map(Operation::as_str).iter().collect::<std::collections::BTreeSet<_>>().len(), 17);
+        assert_eq!(
+            Operation::ALL.map(Operation::as_str).iter().collect::<std::collections::BTreeSet<_>>().len(),
+            Operation::ALL.len()
+        );
     }
 }

@@ -131,5 +131,6 @@ pub(crate) fn write(key: RecipientKey, rows: Vec<Evidence>) -> Write {
         messages: Vec::new(),
         due: Vec::new(),
         audit: Vec::new(),
+        forget: None,
     }
 }

@@ -4,6 +4,7 @@
 
 mod bed;
 mod cql;
+mod erasures;
 mod login;
 mod order;
 mod suite;

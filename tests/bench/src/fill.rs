@@ -168,5 +168,6 @@ fn suppressed(number: u64, policy: &Policy) -> anyhow::Result<Write> {
         messages: vec![message],
         due: Vec::new(),
         audit: vec![audit],
+        forget: None,
     })
 }

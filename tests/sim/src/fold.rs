@@ -11,7 +11,17 @@ use schemas::{
     wire::{DeltaRecord, EventRecord, IncidentVerdict, PolicyApplied},
 };
 use std::{collections::BTreeMap, sync::Arc};
-use suppressor::{Evidence, Policy, policy::decide};
+use suppressor::{
+    Evidence, Policy,
+    erasure::{ErasureKey, keep},
+    evidence::inner,
+    policy::decide,
+};
+
+/// The key of every pseudonym here.
+pub(crate) fn erasure_key() -> ErasureKey {
+    ErasureKey::new(&[7; 32]).unwrap_or_else(|error| unreachable!("{error}"))
+}
 
 /// What a delta says, as far as it must agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +47,25 @@ impl TryFrom<DeltaRecord> for Told {
 #[derive(Debug, Default)]
 pub(crate) struct Folded {
     pub(crate) rows: Vec<Evidence>,
+    /// Every event, with its newest revision.
+    known: BTreeMap<(Timestamp, domain::EventId), u32>,
     pub(crate) decision: Decision,
     pub(crate) policy: u32,
     pub(crate) told: Vec<Told>,
+}
+
+impl Folded {
+    /// The rows that came after the newest erasure.
+    pub(crate) fn since_erased(&self) -> impl Iterator<Item = &Evidence> {
+        let erased = self.rows.iter().filter(|row| row.kind == Kind::Erased).map(|row| row.position).max();
+        self.rows.iter().filter(move |row| erased.is_none_or(|erased| row.position > erased))
+    }
+
+    /// Whether an erasure kept the row with this event id.
+    pub(crate) fn is_kept(&self, event_id: &domain::EventId) -> bool {
+        self.rows.iter().any(|row| row.event_id == *event_id)
+            && !self.since_erased().any(|row| row.event_id == *event_id)
+    }
 }
 
 /// All of them.
@@ -99,14 +125,25 @@ impl Fold {
             let marks = known.filter(|spoken| spoken.has(&event.key(), row)).filter_map(|spoken| spoken.mark().ok());
             row.marks = marks.filter(|mark| mark.ruling != Ruling::Confirmed).collect();
         }
-        let (key, channel) = (event.key(), event.channel);
+        let (key, channel, kind) = (event.key(), event.channel, event.kind);
+        let forgets = event.metadata.contains_key(inner::FORGETS);
         self.events.push(event);
-        let Some(row) = row else { return Ok(()) };
+        // What is forgotten counted no more.
+        let Some(row) = row.filter(|_| !forgets) else { return Ok(()) };
+        if kind == Kind::Erased {
+            let known = &mut self.recipients.entry(key.clone()).or_default().known;
+            return match known.insert((row.occurred_at, row.event_id), row.rules) {
+                None => self.erase(key, &row, in_partition),
+                Some(_) => Ok(()),
+            };
+        }
         let folded = self.recipients.entry(key).or_default();
-        let is_same = |known: &&Evidence| known.occurred_at == row.occurred_at && known.event_id == row.event_id;
-        if folded.rows.iter().filter(is_same).any(|known| known.rules >= row.rules) {
+        // Told again, an event is the same one, also after an erasure.
+        let known = folded.known.entry((row.occurred_at, row.event_id)).or_default();
+        if *known >= row.rules {
             return Ok(());
         }
+        *known = row.rules;
         folded.rows.push(row);
         folded.policy = version(&folded.rows);
         let Some(policy) = self.policies.get(&folded.policy) else {
@@ -118,6 +155,34 @@ impl Fold {
             folded.told.push(Told { position: number, scope, change, before, now: standing, policy });
         }
         folded.decision = now;
+        Ok(())
+    }
+
+    /// What is in force stays, and rests on what is kept.
+    fn erase(&mut self, key: RecipientKey, row: &Evidence, in_partition: u32) -> Result<(), Red> {
+        let (channel, log_key, pseudonym) = (key.recipient.channel(), key.to_log_key(), erasure_key().pseudonym(&key));
+        let folded = self.recipients.entry(key).or_default();
+        if folded.rows.is_empty() {
+            folded.policy = in_partition;
+        }
+        let version = folded.policy;
+        let Some(policy) = self.policies.get(&version) else {
+            return Err(Red::new(Invariant::PolicyReaches, format!("no policy {version} in the log")));
+        };
+        let rows = keep(folded.rows.iter(), channel, policy, row, &pseudonym);
+        let now = decide(rows.iter(), channel, policy);
+        if !Delta::between(&folded.decision, &now).is_empty() {
+            let detail = format!("{log_key}: erased, {:?} became {now:?}", folded.decision);
+            return Err(Red::new(Invariant::ErasureKeeps, detail));
+        }
+        let before = folded.decision.by_scope();
+        for (scope, cause) in now.by_scope() {
+            let (scope, standing) = (scope.clone(), Some(cause.standing()));
+            let before = before.get(&scope).map(|cause| cause.standing());
+            let (position, change) = (row.position, Change::Erased);
+            folded.told.push(Told { position, scope, change, before, now: standing, policy: version });
+        }
+        (folded.rows, folded.decision) = (rows, now);
         Ok(())
     }
 
@@ -138,8 +203,9 @@ impl Fold {
         let Some(verdicts) = self.verdicts.get(&0) else { return Ok(()) };
         let known = Spoken::all(verdicts);
         for (key, folded) in &self.recipients {
-            let erased = folded.rows.iter().rposition(|row| row.kind == Kind::Erased).unwrap_or(0);
-            let rows = &folded.rows[erased..];
+            // What was kept is not told again.
+            let rows: Vec<Evidence> = folded.since_erased().cloned().collect();
+            let rows = rows.as_slice();
             for row in rows.iter().filter(|row| row.kind == Kind::BouncedHard && row.is_own_failure()) {
                 for spoken in known.values() {
                     let told = last_told(row, rows, &spoken.last.incident);
@@ -226,7 +292,8 @@ impl Spoken {
 
 /// Rows stand in order of positions; an erasure begins anew.
 fn version(rows: &[Evidence]) -> u32 {
-    let rows = &rows[rows.iter().rposition(|row| row.kind == Kind::Erased).unwrap_or(0)..];
-    let newest = rows.iter().rev().find_map(|row| row.new_policy.filter(|_| row.kind == Kind::Reconsidered));
-    newest.or_else(|| rows.first().map(|row| row.policy)).unwrap_or_default()
+    let erased = rows.iter().find(|row| row.kind == Kind::Erased).map(|row| row.position);
+    let later = rows.iter().filter(|row| erased.is_none_or(|erased| row.position > erased));
+    let newest = later.clone().rev().find_map(|row| row.new_policy.filter(|_| row.kind == Kind::Reconsidered));
+    newest.or_else(|| later.clone().chain(rows).next().map(|row| row.policy)).unwrap_or_default()
 }

@@ -38,6 +38,10 @@ pub enum Invariant {
     PolicyReaches,
     /// What is found or ruled of an incident reaches every bounce in it, and no other.
     IncidentReaches,
+    /// An erasure changes nothing that is in force.
+    ErasureKeeps,
+    /// Whoever was erased is forgotten.
+    ErasureForgets,
     /// The same events in any order give the same state.
     AnyOrder,
     /// A provider holds whom it is to hold back, and nobody else.
@@ -86,6 +90,8 @@ pub struct Seen {
     pub n_verdicts: u64,
     /// Deltas that say that something is provisional.
     pub n_provisional: u64,
+    /// Erased recipients of whom nothing older was left.
+    pub n_forgotten: u64,
     /// Rewinds.
     pub n_rewinds: u64,
     /// Dead letters.
@@ -107,6 +113,7 @@ impl std::ops::AddAssign for Seen {
         self.n_policies += other.n_policies;
         self.n_verdicts += other.n_verdicts;
         self.n_provisional += other.n_provisional;
+        self.n_forgotten += other.n_forgotten;
         self.n_rewinds += other.n_rewinds;
         self.n_dead += other.n_dead;
         self.n_bootstraps += other.n_bootstraps;

@@ -4,7 +4,7 @@ use crate::{
     Invariant, Red,
     fold::{Fold, Told},
 };
-use domain::{RecipientKey, Scope, Standing, Timestamp};
+use domain::{Change, RecipientKey, Scope, Standing, Timestamp};
 use event_log::{Consumed, memory::MemoryLog};
 use schemas::{
     decode, headers,
@@ -15,7 +15,7 @@ use schemas::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of the suppressor's group.
-pub(crate) const SUPPRESSORS: &str = "suppressor";
+pub(crate) const SUPPRESSORS: &str = topics::SUPPRESSORS;
 /// The name of the normalizer's group.
 pub(crate) const NORMALIZERS: &str = "normalizer";
 /// Partitions of every topic but events.
@@ -103,6 +103,11 @@ impl Judge<'_> {
         let mut expected = BTreeMap::new();
         for (key, folded) in &fold.recipients {
             for (scope, cause) in folded.decision.by_scope() {
+                // Of who was erased nothing stays there, though it holds.
+                let newest = folded.told.iter().rev().find(|told| told.scope == *scope);
+                if newest.is_some_and(|told| told.change == Change::Erased) {
+                    continue;
+                }
                 expected.insert(StateRecord::log_key(key, scope), essence(Some(&cause.standing())));
             }
         }

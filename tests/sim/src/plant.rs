@@ -1,6 +1,6 @@
 //! The store as the simulator runs it, and what can be broken in it on purpose: one breach for each rule.
 
-use crate::{Scenario, weather::pause};
+use crate::{Scenario, fold::erasure_key, weather::pause};
 use async_trait::async_trait;
 use domain::{EventId, Kind, RecipientKey, Scope, Tenant, Timestamp};
 use std::{
@@ -12,8 +12,12 @@ use std::{
 };
 use suppressor::{
     History, Store, StoreError,
+    erasure::Erased,
     evidence::RowKey,
-    store::{Due, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Write, memory::MemoryStore},
+    store::{
+        Due, ErasedAt, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Write, erasing::Erasing,
+        memory::MemoryStore,
+    },
 };
 
 /// A breach of one of the rules.
@@ -146,6 +150,11 @@ impl Plant {
         }
     }
 
+    /// As another process's stages and lookups see it: with who was erased.
+    pub(crate) fn for_lookups(&self) -> Erasing<Self> {
+        Erasing::new(self.for_process(), Some(Arc::new(erasure_key())))
+    }
+
     fn aside(&self) -> MutexGuard<'_, Aside> {
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,7 +192,7 @@ impl Plant {
 
     /// Rows that a breach deletes together with this write.
     async fn deletes(&self, write: &Write) -> Result<Vec<RowKey>, StoreError> {
-        let erased = write.rows.iter().filter(|row| row.kind == Kind::Erased).map(|row| row.position).max();
+        let erased = write.history.erasures().max();
         let (floor, overriding_only) = match (self.bug, erased, write.rows.iter().map(|row| row.position).min()) {
             (Bug::R5ErasedAtOnce, Some(erased), _) => (erased, false),
             (Bug::R6TrimsOverrides, _, Some(first)) => (first.saturating_sub(8), true),
@@ -313,6 +322,22 @@ impl Store for Plant {
             (0..).zip(&mut rows).for_each(|(at, row)| row.0 = at);
         }
         Ok(rows)
+    }
+
+    async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {
+        self.inner.erased_up_to().await
+    }
+
+    async fn erased(&self, partition: u32, after: Option<u64>, max: usize) -> Result<Vec<(u64, Erased)>, StoreError> {
+        self.inner.erased(partition, after, max).await
+    }
+
+    async fn erased_at(&self, at: ErasedAt) -> Result<Option<Erased>, StoreError> {
+        self.inner.erased_at(at).await
+    }
+
+    async fn put_erased(&self, partition: u32, position: u64, row: Erased) -> Result<(), StoreError> {
+        self.inner.put_erased(partition, position, row).await
     }
 
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {

@@ -9,7 +9,7 @@ use crate::{
     worker::{Role, Worker},
     world::{JobKind, World},
 };
-use domain::{Decision, RecipientKey};
+use domain::{Decision, Kind, RecipientKey};
 use event_log::{
     Batch, Consumed, Position, Stage,
     memory::{NoFaults, SplitMix64},
@@ -57,6 +57,7 @@ impl World {
             self.run_job(JobKind::Expiry)?;
             self.drain()?;
         }
+        self.forget()?;
         // Who stood still all the while writes what it was about to write.
         self.workers.extend(zombies);
         self.drain()?;
@@ -83,6 +84,34 @@ impl World {
             }
         }
         Err(Red::new(Invariant::Progress, "the sweeps over incidents do not end"))
+    }
+
+    /// Whoever was erased is forgotten, but for what came later.
+    fn forget(&mut self) -> Result<(), Red> {
+        if !self.scenario.erasures {
+            return Ok(());
+        }
+        self.run_job(JobKind::Forget)?;
+        self.drain()?;
+        let fold = self.judge().fold()?;
+        for (key, folded) in &fold.recipients {
+            let erased = folded.rows.iter().filter(|row| row.kind == Kind::Erased).map(|row| row.position).max();
+            let Some(erased) = erased else { continue };
+            let keys = std::slice::from_ref(key);
+            let left = now(self.memory.load(keys)).and_then(Result::ok).into_iter().flatten();
+            let is_left = left.flat_map(|history| history.rows).any(|row| row.position < erased);
+            let in_force = now(self.memory.in_force(keys)).and_then(Result::ok).into_iter().flatten().flatten();
+            let audit = now(self.memory.audit(key, 100)).and_then(Result::ok).into_iter().flatten();
+            if is_left
+                || in_force.into_iter().any(|row| row.position <= erased)
+                || audit.into_iter().any(|(position, ..)| position <= erased)
+            {
+                let detail = format!("{}: erased at {erased}, and still known", key.to_log_key());
+                return Err(Red::new(Invariant::ErasureForgets, detail));
+            }
+            self.seen.n_forgotten += 1;
+        }
+        Ok(())
     }
 
     /// Every end passes while scans still fail.
@@ -205,7 +234,7 @@ impl World {
     /// What a lookup reads is what the log implies.
     fn table(&self, fold: &Fold) -> Result<(), Red> {
         for (key, folded) in &fold.recipients {
-            let found = in_force(&self.store, key)?;
+            let found = in_force(&self.store.for_lookups(), key)?;
             if found != folded.decision {
                 let (key, expected) = (key.to_log_key(), &folded.decision);
                 return Err(Red::new(
@@ -221,8 +250,9 @@ impl World {
     fn ended(&self, fold: &Fold) -> Result<(), Red> {
         let now = self.now();
         for (key, folded) in &fold.recipients {
-            if let Some(late) = folded.decision.causes().iter().find(|cause| cause.until.is_some_and(|end| end <= now))
-            {
+            // Of who was erased no end is waited for: lookups compare it with the clock.
+            let causes = folded.decision.causes().iter().filter(|cause| !folded.is_kept(&cause.event_id));
+            if let Some(late) = causes.clone().find(|cause| cause.until.is_some_and(|end| end <= now)) {
                 return Err(Red::new(Invariant::Expires, format!("{}: still in force: {late:?}", key.to_log_key())));
             }
         }
@@ -282,6 +312,10 @@ impl World {
 fn swept(fold: &Fold) -> Result<(), Red> {
     let newest = fold.recipients.values().map(|folded| folded.policy).max().unwrap_or_default();
     for (key, folded) in &fold.recipients {
+        if folded.policy != newest && folded.since_erased().next().is_none() {
+            // Nobody is left whom a sweep could find.
+            continue;
+        }
         if folded.policy != newest {
             let (key, policy) = (key.to_log_key(), folded.policy);
             return Err(Red::new(Invariant::PolicyReaches, format!("{key} is left with policy {policy} of {newest}")));

@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use suppressor::Suppressor;
+use suppressor::{Suppressor, store::erasing::Erasing};
 
 /// Which stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,4 +103,4 @@ impl Worker {
 }
 
 /// The stage as the simulator runs it.
-pub(crate) type SimSuppressor = Suppressor<Plant>;
+pub(crate) type SimSuppressor = Suppressor<Erasing<Plant>>;

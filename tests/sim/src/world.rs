@@ -32,6 +32,7 @@ use suppressor::{
     Policy,
     jobs::{
         JobError,
+        erasure::Erasures,
         expiry::Expiry,
         incidents::{self, Sweeps},
         reconsider, unengaged,
@@ -53,6 +54,7 @@ pub(crate) enum JobKind {
     Sweep,
     Rule,
     SweepIncidents,
+    Forget,
 }
 
 type JobFuture = Pin<Box<dyn Future<Output = Result<usize, JobError>> + Send>>;
@@ -204,6 +206,7 @@ impl World {
                 self.outbox.retain(|item| !matches!(item, Item::Event(event) if event.key() == key));
                 self.send(item);
             }
+            94..=97 if self.scenario.erasures => self.begin(JobKind::Forget),
             5..=14 if self.scenario.time => self.begin(JobKind::Expiry),
             15..=17 if self.scenario.time => self.begin(JobKind::Unengaged),
             18..=23 if self.scenario.time => self.pass(DAY * (1 + drawn as i64 % 7)),
@@ -263,6 +266,7 @@ impl World {
         self.tell(|| format!("begin {kind:?}"));
         let store = self.store.for_process();
         let log = SimAppend { log: self.log(), bug: self.scenario.bug };
+        let browse = self.log();
         let now = self.now();
         let expiry = Arc::clone(&self.expiry);
         let document = self.document();
@@ -297,6 +301,7 @@ impl World {
                     let swept = Sweeps::default().step(&store, &log, now).await?;
                     Ok(usize::from(!swept.over))
                 }),
+                JobKind::Forget => Box::pin(async move { Erasures::default().step(&store, &log, &browse, now).await }),
                 JobKind::Sweep => {
                     Box::pin(async move { reconsider::sweep(&store, &log, now).await.map(|(count, _)| count) })
                 }
@@ -574,7 +579,7 @@ impl World {
             (Role::Normalizer, _) => Worker::new(id, role, session, Normalizer::new(Arc::new(Nobody)), batch_max),
             (Role::Syncer, Some(lane)) => Worker::new(id, role, session, lane, batch_max),
             (Role::Suppressor | Role::Syncer, _) => {
-                let stage: SimSuppressor = SimSuppressor::new(self.store.for_process(), Arc::new(NoMetrics));
+                let stage: SimSuppressor = SimSuppressor::new(self.store.for_lookups(), Arc::new(NoMetrics));
                 Worker::new(id, role, session, stage, batch_max)
             }
         });

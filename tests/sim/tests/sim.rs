@@ -106,6 +106,7 @@ fn many(first: u64) {
         assert!(count > seeds / 50, "only {count} {what} in {seeds} seeds");
     }
     // Where nothing else suppresses for good, and a bounce falls into an incident.
+    assert!(seen.n_forgotten > seeds / 20, "only {} forgotten in {seeds} seeds", seen.n_forgotten);
     assert!(seen.n_provisional > seeds / 100, "only {} provisional deltas in {seeds} seeds", seen.n_provisional);
 }
 

@@ -12,6 +12,12 @@ const CHUNK: usize = 1_000;
 /// A segment file holds at most this part of what a topic keeps.
 const SEGMENTS_OF_RETENTION: u64 = 8;
 
+/// How much longer than its topic keeps it a record may lie in a segment file, in milliseconds: until the youngest of its file is
+/// too old as well.
+pub const fn segment_span_ms(retention_ms: u64) -> u64 {
+    retention_ms / SEGMENTS_OF_RETENTION
+}
+
 impl EmbeddedLog {
     /// Takes away records older than their topic keeps, and tombstones of compacted topics older than
     /// [`super::Limits::tombstone_keep_ms`], at most [`super::Limits::retention_records_max`] in all; returns how many.
@@ -50,7 +56,7 @@ impl EmbeddedLog {
 /// stays on disk much longer than it is kept.
 fn close_old_segment(shared: &Shared, topic: &Topic, index: usize, now_ms: i64) -> Result<(), AppendError> {
     let (Some(segments), Some(keep_ms)) = (&topic.segments, topic.spec.retention_ms) else { return Ok(()) };
-    if segments.is_older_than(before(now_ms, keep_ms / SEGMENTS_OF_RETENTION)) {
+    if segments.is_older_than(before(now_ms, segment_span_ms(keep_ms))) {
         let removal = Removal::Close { topic: index };
         shared.ask(|answer| Request::Remove { removal, answer })?;
     }

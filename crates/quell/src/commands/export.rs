@@ -83,11 +83,13 @@ impl Export {
             let config = Config::load(config)?;
             let mut file = PartFile::create(&self.file)?;
             let engines = Engines::choose(self.engines, &config);
-            let Moved { policies, recipients, suppressions, epoch } = state::take(&config, engines, &mut file).await?;
+            let Moved { policies, recipients, suppressions, epoch, erased } =
+                state::take(&config, engines, &mut file).await?;
             file.finish()?;
             writeln!(
                 io::stderr(),
-                "{recipients} recipients, {suppressions} suppressions and {policies} policies, up to epoch {epoch}"
+                "{recipients} recipients, {suppressions} suppressions, {erased} erasures and {policies} policies, up to \
+                 epoch {epoch}"
             )?;
             return Ok(Verdict::Yes);
         }

@@ -48,7 +48,8 @@ impl Why {
 }
 
 fn show(out: &mut String, found: &Value) -> fmt::Result {
-    let field = |name: &str| plain(&text(&found[name]));
+    let field_of = |value: &Value| plain(&text(value));
+    let field = |name: &str| field_of(&found[name]);
     let verdict = if found["suppressed"] == true { "SUPPRESSED" } else { "not suppressed" };
     writeln!(out, "{} ({}, tenant {})", field("recipient"), field("channel"), field("tenant"))?;
     write!(out, "{verdict} as of {}", field("as_of"))?;
@@ -56,6 +57,12 @@ fn show(out: &mut String, found: &Value) -> fmt::Result {
         write!(out, ", as known at {}", field("known_at"))?;
     }
     writeln!(out, ", by policy {}", field("policy"))?;
+    let erased = &found["erased"];
+    if !erased.is_null() {
+        let by = if erased["by"].is_null() { "nobody named".to_owned() } else { field_of(&erased["by"]) };
+        let rest = if erased["forgotten"] == true { "the rest is forgotten" } else { "the rest is being forgotten" };
+        writeln!(out, "Erased at {} by {by}: what suppresses was kept, {rest}", field_of(&erased["at"]))?;
+    }
     if found["basis"] == "audit" {
         writeln!(out, "Told from the changes recorded then: evidence of that time is no longer kept.")?;
     }

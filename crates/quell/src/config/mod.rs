@@ -4,6 +4,7 @@ mod account;
 mod adapter;
 mod alarms;
 mod engine;
+mod erasure;
 mod gateway;
 mod lookup;
 mod metrics;
@@ -16,6 +17,7 @@ pub(crate) use account::AccountConfig;
 pub(crate) use adapter::{Adapters, Declared};
 pub(crate) use alarms::AlarmsConfig;
 pub(crate) use engine::EngineConfig;
+pub(crate) use erasure::{ErasureConfig, own_key};
 pub(crate) use gateway::GatewayConfig;
 pub(crate) use lookup::{LookupConfig, Role};
 pub(crate) use metrics::MetricsConfig;
@@ -74,6 +76,9 @@ pub(crate) struct Config {
     /// Links for unsubscribing by one click.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unsubscribe: Option<UnsubscribeConfig>,
+    /// The key under which erased recipients stay suppressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) erasure: Option<ErasureConfig>,
     /// Which mailbox domains have figures of their own.
     pub(crate) metrics: MetricsConfig,
     /// Alarms without Prometheus.
@@ -112,6 +117,7 @@ impl Default for Config {
             policy: PolicyConfig::default(),
             unengaged: UnengagedConfig::default(),
             unsubscribe: None,
+            erasure: None,
             metrics: MetricsConfig::default(),
             alarms: AlarmsConfig::default(),
             logs: LogsConfig::default(),
@@ -229,6 +235,7 @@ impl Config {
         if let Some(unsubscribe) = &self.unsubscribe {
             unsubscribe.check().context("unsubscribe")?;
         }
+        self.erasure.as_ref().map(ErasureConfig::key).transpose()?;
         self.check_sources()?;
         self.check_rules()?;
         let mut names = BTreeSet::new();

@@ -5,13 +5,15 @@ use crate::config::Config;
 use anyhow::Context as _;
 use event_log::{
     Append as _, TopicSpec,
-    embedded::{EmbeddedLog, EmbeddedSession, Limits, SegmentOptions, open_database},
+    embedded::{EmbeddedLog, EmbeddedSession, Limits, SegmentOptions, open_database, segment_span_ms},
 };
 use schemas::topics;
 use suppressor::store::embedded::EmbeddedStore;
 
 /// In `data_dir`, beside the database's own files.
 const SEGMENTS: &str = "segments";
+/// Days for which the store tells repetitions of events without evidence: longer than any provider goes on repeating a webhook.
+pub(crate) const SEEN_DAYS: u32 = 30;
 
 #[derive(Clone)]
 pub(crate) struct Embedded {
@@ -30,6 +32,21 @@ impl Embedded {
         let log = EmbeddedLog::open_with_segments(db.clone(), &topic_specs(config), Limits::default(), &segments)?;
         let store = EmbeddedStore::open(db)?;
         Ok(Self { log, store })
+    }
+
+    /// Every topic, and how long it keeps records, in milliseconds; `None` where it keeps the newest of each key.
+    pub(crate) fn topics(config: &Config) -> Vec<(String, Option<u64>)> {
+        topic_specs(config).into_iter().map(|spec| (spec.name.to_string(), spec.retention_ms)).collect()
+    }
+
+    /// How much longer than its topic keeps it a record may lie on disk, in milliseconds.
+    pub(crate) fn adds_ms(topic: &str, retention_ms: u64) -> u64 {
+        if topic == topics::RAW { segment_span_ms(retention_ms) } else { 0 }
+    }
+
+    /// How long a compacted topic keeps tombstones.
+    pub(crate) fn tombstone_keep_ms() -> u64 {
+        Limits::default().tombstone_keep_ms
     }
 }
 

@@ -4,7 +4,7 @@ mod cluster;
 mod embedded;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use embedded::Embedded;
+pub(crate) use embedded::{Embedded, SEEN_DAYS};
 
 use event_log::{Append, Browse, Session};
 use suppressor::Store;

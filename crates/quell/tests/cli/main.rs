@@ -6,6 +6,7 @@ mod adapters;
 mod alarms;
 mod answers;
 mod doctor;
+mod erasure;
 mod examples;
 mod instance;
 mod lists;

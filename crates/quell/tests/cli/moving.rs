@@ -23,12 +23,16 @@ fn a_state_moves_without_losing_or_repeating_anything() {
     let explained = old.run(&["why", DEAD, "--output", "json"]).with(0).json();
     old.stop();
     let told = old.run(&["export", &file, "--state"]).with(0);
-    assert!(told.err.contains("2 recipients, 1 suppressions and 0 policies, up to epoch 0"), "{}", told.err);
+    assert!(
+        told.err.contains("2 recipients, 1 suppressions, 0 erasures and 0 policies, up to epoch 0"),
+        "{}",
+        told.err
+    );
     assert_eq!(read(&old.path("state.ndjson")).lines().count(), 3);
 
     let mut new = Instance::prepare(3);
     let told = new.run(&["import", &file, "--state", "--output", "json"]).with(0).json();
-    assert_eq!(told, json!({"policies": 0, "recipients": 2, "suppressions": 1, "epoch": 1}));
+    assert_eq!(told, json!({"policies": 0, "recipients": 2, "suppressions": 1, "erased": 0, "epoch": 1}));
     let again = new.run(&["import", &file, "--state"]).with(2);
     assert!(again.err.contains("brought in already"), "{}", again.err);
     new.begin();

@@ -56,7 +56,7 @@ pub(crate) fn quell() -> Command {
         command.env_remove(name);
     }
     command.env("QUELL_BY", "tester").env("BED_DRIP", DRIP_SECRET).env("BED_TOKEN", TOKEN);
-    command.env("BED_MAILGUN", MAILGUN_KEY).stdin(Stdio::null());
+    command.env("BED_ERASURE", "an-erasure-key-of-a-test").env("BED_MAILGUN", MAILGUN_KEY).stdin(Stdio::null());
     command
 }
 
@@ -88,7 +88,8 @@ impl Bed {
         Self::start_like(&KafkaOptions { secure: true, ..KafkaOptions::default() })
     }
 
-    fn start_like(options: &KafkaOptions) -> Self {
+    /// The same, with a Kafka of these options.
+    pub(crate) fn start_like(options: &KafkaOptions) -> Self {
         let kafka = JvmKafka::start(options).unwrap_or_else(|error| panic!("{error}"));
         let reached = format!("brokers = \"{}\"\n", kafka.bootstrap());
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
@@ -153,6 +154,7 @@ impl Bed {
              [kafka]\nsession_timeout_ms = 6000\n{reached}\
              [store]\ncontact_points = [\"{contact_point}\"]\nkeyspace = \"{keyspace}\"\nrequest_timeout_ms = 20000\n\
              [store.replication]\nclass = \"SimpleStrategy\"\nfactor = 1\n\
+             [erasure]\nkey = \"env:BED_ERASURE\"\n\
              {registry}[[source]]\nprovider = \"drip\"\nsecrets = [\"env:BED_DRIP\"]\n\
              [[source]]\nprovider = \"mailgun\"\nsecrets = [\"env:BED_MAILGUN\"]\n"
         )

@@ -4,6 +4,7 @@
 
 mod bed;
 mod doctor;
+mod erasure;
 #[path = "../cli/examples.rs"]
 #[expect(dead_code, reason = "the commands' tests run the others")]
 mod examples;

@@ -108,7 +108,8 @@ fn told_only_news(deltas: &[Value], released: &str, new: &str) {
 /// Brings a state in, while nothing runs there.
 fn import(bed: &Bed, file: &str, recipients: u32, suppressions: u32, epoch: u32) {
     let told = bed.run(&["import", file, "--state", "-o", "json"]).with(0).json();
-    let expected = json!({"policies": 0, "recipients": recipients, "suppressions": suppressions, "epoch": epoch});
+    let expected =
+        json!({"policies": 0, "recipients": recipients, "suppressions": suppressions, "erased": 0, "epoch": epoch});
     assert_eq!(told, expected);
     let again = bed.run(&["import", file, "--state"]).with(2);
     assert!(again.err.contains("brought in already"), "{again:?}");
@@ -123,7 +124,7 @@ fn a_state_moves_up_to_a_cluster_and_on_to_other_partitions() {
     assert_eq!(old.terminate(), Some(0), "{}", old.log());
     let file = dir.path().join("state.ndjson").display().to_string();
     let told = old.run(&["export", &file, "--state"]).with(0).err;
-    assert!(told.contains("14 recipients, 13 suppressions and 0 policies, up to epoch 0"), "{told}");
+    assert!(told.contains("14 recipients, 13 suppressions, 0 erasures and 0 policies, up to epoch 0"), "{told}");
 
     // To a cluster, whose records have the ids of a registry.
     let mut one = Bed::start_with_registry();
@@ -139,7 +140,7 @@ fn a_state_moves_up_to_a_cluster_and_on_to_other_partitions() {
     goes_on(&instance, &before, &again, "dead0@example.com", "first@example.com");
     let file = one.path("state.ndjson").display().to_string();
     let told = export_drained(&one, &file);
-    assert!(told.contains("15 recipients, 13 suppressions and 0 policies, up to epoch 1"), "{told}");
+    assert!(told.contains("15 recipients, 13 suppressions, 0 erasures and 0 policies, up to epoch 1"), "{told}");
     told_only_news(&instance.deltas(), "dead0@example.com", "first@example.com");
     state_lies_with_the_deltas(&one);
     known.push("first@example.com".to_owned());

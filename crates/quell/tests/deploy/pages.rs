@@ -5,7 +5,7 @@ use crate::{
     tools::{file, root, said},
 };
 
-const PAGES: [&str; 4] = ["deployment", "backup", "upgrade", "capacity"];
+const PAGES: [&str; 5] = ["deployment", "backup", "upgrade", "capacity", "erasure"];
 
 /// The lines within fences of a page.
 fn code(page: &str) -> Vec<String> {

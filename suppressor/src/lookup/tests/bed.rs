@@ -2,9 +2,14 @@
 
 use crate::{
     StoreError, Suppressor,
-    lookup::{ApiToken, CurrentPolicy, LookupDeps, LookupLimits, Reparse, Role, router},
+    erasure::ErasureKey,
+    jobs::erasure::Erasures,
+    lookup::{ApiToken, CurrentPolicy, Kept, LookupDeps, LookupLimits, Place, Reparse, Role, router},
     stage::NoMetrics,
-    store::memory::{MemoryStore, Weather},
+    store::{
+        erasing::Erasing,
+        memory::{MemoryStore, Weather},
+    },
 };
 use axum::{Router, body::Body};
 use domain::{Attribution, CanonicalEvent, EventId, Failure, FailureClass, Kind, Recipient, Scope, Tenant, Timestamp};
@@ -32,6 +37,23 @@ pub(super) const DAY: i64 = 86_400;
 
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(START + seconds).unwrap()
+}
+
+pub(super) fn key() -> Arc<ErasureKey> {
+    Arc::new(ErasureKey::new(b"an erasure key of tests").unwrap())
+}
+
+/// A topic that is kept for a week, and a store that is kept for ever.
+fn kept() -> Vec<Kept> {
+    let row = |what: &str, place, keeps_seconds| Kept {
+        what: what.to_owned(),
+        place,
+        keeps_seconds,
+        adds_seconds: 3_600,
+        how: "in time",
+        told_by: "configuration",
+    };
+    vec![row(topics::RAW, Place::Topic, Some(604_800)), row("an attic", Place::Store, None)]
 }
 
 /// Shows the body as the one event.
@@ -64,7 +86,7 @@ pub(super) struct Bed {
     pub(super) store: MemoryStore,
     pub(super) log: MemoryLog,
     pub(super) clock: Arc<AtomicI64>,
-    worker: Mutex<Option<(Suppressor<MemoryStore>, MemorySession)>>,
+    worker: Mutex<Option<(Suppressor<Erasing<MemoryStore>>, MemorySession)>>,
     router: Router,
 }
 
@@ -116,8 +138,9 @@ impl Bed {
             token("acme", Role::Write, Some("acme")),
         ];
         let router = router(Self::deps(&store, &log, &clock, tokens, false, limits));
-        let session = log.join("suppressor", topics::EVENTS).unwrap();
-        let worker = Mutex::new(Some((Suppressor::new(store.clone(), Arc::new(NoMetrics)), session)));
+        let session = log.join(topics::SUPPRESSORS, topics::EVENTS).unwrap();
+        let worker =
+            Mutex::new(Some((Suppressor::new(Erasing::new(store.clone(), Some(key())), Arc::new(NoMetrics)), session)));
         Self { store, log, clock, worker, router }
     }
 
@@ -131,13 +154,14 @@ impl Bed {
     ) -> LookupDeps {
         let clock = Arc::clone(clock);
         LookupDeps {
-            store: Arc::new(store.clone()),
+            store: Arc::new(Erasing::new(store.clone(), Some(key()))),
             append: Arc::new(log.clone()),
             browse: Arc::new(log.clone()),
             clock: Arc::new(move || Timestamp::from_seconds(clock.load(Ordering::SeqCst)).unwrap()),
             policy: Arc::new(CurrentPolicy::new()),
             tokens,
             open,
+            keeping: Arc::new(kept()),
             reparse: Some(Arc::new(Mirror)),
             spooled: Some(Arc::new(Drained)),
             metrics: None,
@@ -184,6 +208,15 @@ impl Bed {
             }
         }
         *self.worker.lock().unwrap() = Some((stage, session));
+    }
+
+    /// Lets the job that forgets erased recipients look once; says how many it told to be forgotten.
+    pub(super) async fn forget(&self) -> usize {
+        // This store may lose its newest writes, so the job waits a while.
+        let now = Timestamp::from_seconds(self.clock.load(Ordering::SeqCst) + 120).unwrap();
+        let told = Erasures::default().step(&self.store, &self.log, &self.log, now).await.unwrap();
+        self.settle().await;
+        told
     }
 
     pub(super) async fn call(&self, method: &str, uri: &str, content_type: Option<&str>, body: &str) -> Answer {

@@ -4,6 +4,7 @@ mod acts;
 mod bed;
 mod checks;
 mod counted;
+mod erasures;
 mod follow;
 mod incidents;
 mod whys;

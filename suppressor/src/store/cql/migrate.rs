@@ -29,6 +29,7 @@ pub struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "001_tables", text: include_str!("migrations/001_tables.cql") },
     Migration { version: 2, name: "002_incidents", text: include_str!("migrations/002_incidents.cql") },
+    Migration { version: 3, name: "003_erasures", text: include_str!("migrations/003_erasures.cql") },
 ];
 
 /// How long one who applies a version has before another may take it over.

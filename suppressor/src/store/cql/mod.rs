@@ -11,6 +11,7 @@
 
 mod config;
 mod due;
+mod erased;
 mod look;
 mod migrate;
 mod scan;
@@ -27,10 +28,10 @@ pub use session::ConnectError;
 pub use tokens::TokenBinding;
 
 use super::{
-    Due, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write,
+    Due, ErasedAt, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write,
     value::{read_value, write_value},
 };
-use crate::History;
+use crate::{History, erasure::Erased};
 use async_trait::async_trait;
 use domain::{EventId, RecipientKey, Scope, Tenant, Timestamp};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -352,6 +353,22 @@ impl Store for CqlStore {
         let statement = self.bound(|statements| &statements.incidents, &(partition_key(partition),))?;
         let found: Vec<(i64, Vec<u8>)> = self.rows(statement).await?;
         found.into_iter().map(|(position, row)| Ok((number(position)?, read_value(&row)?))).collect()
+    }
+
+    async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {
+        self.newest_erased().await
+    }
+
+    async fn erased(&self, partition: u32, after: Option<u64>, max: usize) -> Result<Vec<(u64, Erased)>, StoreError> {
+        self.erased_after(partition, after, max).await
+    }
+
+    async fn erased_at(&self, at: ErasedAt) -> Result<Option<Erased>, StoreError> {
+        self.erased_one(at).await
+    }
+
+    async fn put_erased(&self, partition: u32, position: u64, row: Erased) -> Result<(), StoreError> {
+        self.write_erased(partition, position, row).await
     }
 
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {

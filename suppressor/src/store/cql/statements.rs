@@ -38,6 +38,16 @@ pub(super) struct Statements {
     pub(super) put_policy: PreparedStatement,
     pub(super) incidents: PreparedStatement,
     pub(super) put_incident: PreparedStatement,
+    pub(super) erased_newest: PreparedStatement,
+    pub(super) put_erased_newest: PreparedStatement,
+    pub(super) erased: PreparedStatement,
+    pub(super) erased_at: PreparedStatement,
+    pub(super) put_erased: PreparedStatement,
+    pub(super) drop_erased: PreparedStatement,
+    pub(super) unname_erased: PreparedStatement,
+    pub(super) drop_evidence: PreparedStatement,
+    pub(super) drop_in_force: PreparedStatement,
+    pub(super) drop_audit: PreparedStatement,
     pub(super) note: PreparedStatement,
     pub(super) put_note: PreparedStatement,
     pub(super) receipt: PreparedStatement,
@@ -161,6 +171,38 @@ impl Statements {
                 "INSERT INTO {keyspace}.incident (partition, position, row) VALUES (?, ?, ?) USING TIMESTAMP ?"
             ))
             .await?,
+            erased_newest: read(format!("SELECT partition, position FROM {keyspace}.erased_newest WHERE list = 0"))
+                .await?,
+            put_erased_newest: write(format!(
+                "INSERT INTO {keyspace}.erased_newest (list, partition, position) VALUES (0, ?, ?) USING TIMESTAMP ?"
+            ))
+            .await?,
+            erased: read(format!(
+                "SELECT position, row, recipient FROM {keyspace}.erased WHERE partition = ? AND position > ? LIMIT ?"
+            ))
+            .await?,
+            erased_at: read(format!(
+                "SELECT position, row, recipient FROM {keyspace}.erased WHERE partition = ? AND position = ?"
+            ))
+            .await?,
+            put_erased: write(format!(
+                "INSERT INTO {keyspace}.erased (partition, position, row, recipient) VALUES (?, ?, ?, ?) \
+                 USING TIMESTAMP ?"
+            ))
+            .await?,
+            drop_erased: write(format!(
+                "DELETE FROM {keyspace}.erased USING TIMESTAMP ? WHERE partition = ? AND position = ?"
+            ))
+            .await?,
+            unname_erased: write(format!(
+                "DELETE recipient FROM {keyspace}.erased USING TIMESTAMP ? WHERE partition = ? AND position = ?"
+            ))
+            .await?,
+            drop_evidence: write(format!("DELETE FROM {keyspace}.evidence USING TIMESTAMP ? WHERE recipient = ?"))
+                .await?,
+            drop_in_force: write(format!("DELETE FROM {keyspace}.suppression USING TIMESTAMP ? WHERE recipient = ?"))
+                .await?,
+            drop_audit: write(format!("DELETE FROM {keyspace}.audit USING TIMESTAMP ? WHERE recipient = ?")).await?,
             note: read(format!("SELECT text FROM {keyspace}.note WHERE name = ?")).await?,
             put_note: write(format!("INSERT INTO {keyspace}.note (name, text) VALUES (?, ?)")).await?,
             receipt: read(format!("SELECT receipt FROM {keyspace}.receipt WHERE spooled = ?")).await?,

@@ -12,12 +12,12 @@
 //!   which their time to live and their compaction by time window go by.
 
 use super::{
-    bucket_of, hour_of,
+    bucket_of, hour_of, partition_key,
     statements::{Statements, bind},
 };
 use crate::{
     Evidence, History, StoreError,
-    store::{Write, value::write_value},
+    store::{Forget, Write, value::write_value},
 };
 use domain::Kind;
 use scylla::{
@@ -28,6 +28,8 @@ use scylla::{
     },
     value::MaybeUnset,
 };
+
+use std::cmp::Ordering;
 
 /// Rows of one recipient sent in one batch.
 const BATCH_ROWS_MAX: usize = 32;
@@ -107,10 +109,43 @@ impl Requests {
             let values = (recipient.as_str(), write_value(in_force)?, stamp(in_force.position));
             self.first.push(one(bind(&statements.put_in_force, &values)?));
         }
+        if let Some(forget) = &write.forget {
+            self.add_forget(statements, forget, &recipient, write.history.rows.is_empty())?;
+        }
         for (at, id, rules) in &write.trimmed {
             let values =
                 (stamp(position), recipient.as_str(), at.as_micros(), id.as_bytes().as_slice(), revision(*rules));
             self.trims.push(one(bind(&statements.trim, &values)?));
+        }
+        Ok(())
+    }
+
+    /// Deletes what was written at or below an erasure's position; of whom nothing came since, all there is.
+    fn add_forget(
+        &mut self,
+        statements: &Statements,
+        forget: &Forget,
+        recipient: &str,
+        is_all: bool,
+    ) -> Result<(), StoreError> {
+        let below = stamp(forget.below);
+        let evidence = if is_all { stamp(forget.position) } else { below };
+        self.trims.push(Request::One(bind(&statements.drop_evidence, &(evidence, recipient))?));
+        self.trims.push(Request::One(bind(&statements.drop_in_force, &(below, recipient))?));
+        self.trims.push(Request::One(bind(&statements.drop_audit, &(below, recipient))?));
+        for due in &forget.ends {
+            let (ends_at, scope) = (due.at.as_micros(), due.scope.to_string());
+            let values = (below, hour_of(due.at), bucket_of(recipient), ends_at, recipient, scope);
+            self.trims.push(Request::One(bind(&statements.spend, &values)?));
+        }
+        for at in &forget.places {
+            let statement = match at.position.cmp(&forget.below) {
+                Ordering::Less => &statements.drop_erased,
+                Ordering::Equal => &statements.unname_erased,
+                Ordering::Greater => continue,
+            };
+            let values = (stamp(at.position), partition_key(at.partition), signed(at.position));
+            self.trims.push(Request::One(bind(statement, &values)?));
         }
         Ok(())
     }
@@ -123,7 +158,10 @@ impl Requests {
         recipient: &str,
         position: u64,
     ) -> Result<(), StoreError> {
-        let mut profile = Some(write_value(&(&write.history.engagement, &write.history.address))?);
+        // Of whom all is forgotten there is none.
+        let is_gone = write.forget.is_some() && write.history.rows.is_empty();
+        let profile = || write_value(&(&write.history.engagement, &write.history.address));
+        let mut profile = if is_gone { None } else { Some(profile()?) };
         let mut rows = Vec::with_capacity(write.rows.len());
         for row in &write.rows {
             let with = if row.position == position { profile.take() } else { None };
@@ -181,14 +219,16 @@ fn position_of(write: &Write) -> u64 {
     let messages = write.messages.iter().map(|entry| entry.position);
     let audit = write.audit.iter().map(|(number, _, _)| *number);
     let in_force = write.in_force.iter().map(|row| row.position);
-    rows.chain(seen).chain(messages).chain(audit).chain(in_force).max().unwrap_or(0)
+    let forget = write.forget.iter().map(|forget| forget.position);
+    rows.chain(seen).chain(messages).chain(audit).chain(in_force).chain(forget).max().unwrap_or(0)
 }
 
 /// Whether nothing in a history can ever have suppressed: most recipients of a sender. They have no row in `suppression`,
 /// so that the table lookups read stays small. What was trimmed can have; but a row of `suppression` that it led to was
 /// written over when it was overridden, while it was still in the history.
 fn never_suppressed(history: &History) -> bool {
-    history.rows.iter().all(|row| matches!(row.kind, Kind::Delivered | Kind::Opened | Kind::Clicked))
+    history.kept.is_empty()
+        && history.rows.iter().all(|row| matches!(row.kind, Kind::Delivered | Kind::Opened | Kind::Clicked))
 }
 
 #[cfg(test)]

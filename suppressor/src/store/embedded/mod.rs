@@ -4,16 +4,17 @@
 //! crash, so nothing has to be applied again (R4). Each recipient's history is one value, read and written whole by the
 //! one owner of its partition; bloom filters answer for the many recipients that are new.
 
+mod erased;
 mod retention;
 
 pub use retention::{Retention, Sweep};
 
 use super::{
-    Due, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write,
+    Due, ErasedAt, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Store, StoreError, Write,
     layout::Stored,
     value::{read_value, write_value},
 };
-use crate::History;
+use crate::{History, erasure::Erased};
 use async_trait::async_trait;
 use domain::{EventId, RecipientKey, Scope, Tenant, Timestamp};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, config::FilterPolicy};
@@ -34,6 +35,7 @@ pub struct EmbeddedStore {
     messages: Keyspace,
     audit: Keyspace,
     due: Keyspace,
+    erased: Keyspace,
     meta: Keyspace,
 }
 
@@ -64,6 +66,7 @@ impl EmbeddedStore {
             messages: scanned("store.messages")?,
             audit: scanned("store.audit")?,
             due: scanned("store.due")?,
+            erased: table("store.erased")?,
             meta: table("store.meta")?,
             db,
         })
@@ -73,9 +76,13 @@ impl EmbeddedStore {
         let mut batch = self.db.batch();
         for write in writes {
             let key = write.key.to_log_key();
-            batch.insert(&self.recipients, key.as_bytes(), write_value(&write.history)?);
-            if let Some(in_force) = &write.in_force {
-                self.put_in_force(&mut batch, &key, in_force)?;
+            match &write.forget {
+                Some(forget) => self.forget(&mut batch, &key, forget, &write)?,
+                None => batch.insert(&self.recipients, key.as_bytes(), write_value(&write.history)?),
+            }
+            let below = write.forget.as_ref().map_or(0, |forget| forget.below);
+            if let Some(in_force) = write.in_force.as_ref().filter(|row| below == 0 || row.position > below) {
+                self.put_in_force(&mut batch, &key, in_force, !write.history.kept.is_empty())?;
             }
             for (at, id, position) in write.seen {
                 batch.insert(&self.seen, seen_key(at, &id), position.to_be_bytes());
@@ -96,9 +103,16 @@ impl EmbeddedStore {
         batch.commit().map_err(engine)
     }
 
-    /// Recipients for whom nothing was ever in force have no row, so that the table lookups read stays small.
-    fn put_in_force(&self, batch: &mut fjall::OwnedWriteBatch, key: &str, row: &InForce) -> Result<(), StoreError> {
-        if row.decision.is_empty() {
+    /// Recipients for whom nothing was ever in force have no row, so that the table lookups read stays small; but where an
+    /// erasure kept something, a row says that it ended.
+    fn put_in_force(
+        &self,
+        batch: &mut fjall::OwnedWriteBatch,
+        key: &str,
+        row: &InForce,
+        is_kept: bool,
+    ) -> Result<(), StoreError> {
+        if row.decision.is_empty() && !is_kept {
             let known = self.in_force.get(key.as_bytes()).map_err(engine)?;
             let Some(known) = known else { return Ok(()) };
             if read_value::<InForce>(&known)?.decision.is_empty() {
@@ -306,6 +320,22 @@ impl Store for EmbeddedStore {
             rows.push((number(&key[prefix.len()..])?, read_value(&value)?));
         }
         Ok(rows)
+    }
+
+    async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {
+        self.erased_newest()
+    }
+
+    async fn erased(&self, partition: u32, after: Option<u64>, max: usize) -> Result<Vec<(u64, Erased)>, StoreError> {
+        self.erased_after(partition, after, max)
+    }
+
+    async fn erased_at(&self, at: ErasedAt) -> Result<Option<Erased>, StoreError> {
+        self.erased.get(erased::row_key(at)).map_err(engine)?.map(|bytes| read_value(&bytes)).transpose()
+    }
+
+    async fn put_erased(&self, partition: u32, position: u64, row: Erased) -> Result<(), StoreError> {
+        self.erased_put(ErasedAt { position, partition, pseudonym: row.pseudonym }, &row)
     }
 
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {

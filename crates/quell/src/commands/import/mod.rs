@@ -117,11 +117,11 @@ impl Import {
             let engines = Engines::choose(self.engines, &config);
             let moved = state::bring(&config, engines, &mut BufReader::new(input)).await?;
             print(output, &moved, |out| {
-                let Moved { policies, recipients, suppressions, epoch } = moved;
+                let Moved { policies, recipients, suppressions, epoch, erased } = moved;
                 writeln!(
                     out,
-                    "{recipients} recipients, {suppressions} suppressions and {policies} policies; new records are of \
-                     epoch {epoch}"
+                    "{recipients} recipients, {suppressions} suppressions, {erased} erasures and {policies} policies; new \
+                     records are of epoch {epoch}"
                 )
             })?;
             return Ok(Verdict::Yes);

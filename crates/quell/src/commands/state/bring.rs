@@ -12,7 +12,7 @@ use service::{Clock as _, SystemClock};
 use std::io::{BufRead, Read as _};
 use suppressor::{
     Store,
-    store::{Due, Write, identity},
+    store::{Due, Write, erasing, identity},
 };
 
 const CHUNK: usize = 200;
@@ -77,6 +77,9 @@ async fn into<E: Engine>(engine: &E, epoch: u16, head: Head, input: &mut impl Bu
         None if store.scan(None, 1).await?.items.is_empty() => store.put_note(NOTE, &under_way).await?,
         _ => bail!("the store holds something already: a state is only brought into an empty one"),
     }
+    if let Some(fingerprint) = &head.erasure_key {
+        erasing::note_key(store, fingerprint).await?;
+    }
     let mut moved = Moved { epoch, ..Moved::default() };
     let mut chunk = Vec::with_capacity(CHUNK);
     while let Some(line) = next(input)? {
@@ -92,6 +95,10 @@ async fn into<E: Engine>(engine: &E, epoch: u16, head: Head, input: &mut impl Bu
                 for partition in 0..partitions {
                     store.put_incident(partition, position, row.clone()).await?;
                 }
+            }
+            Line::Erased { partition, position, row } => {
+                store.put_erased(partition, position, *row).await?;
+                moved.erased += 1;
             }
             Line::Recipient(known) => {
                 moved.recipients += 1;
@@ -179,6 +186,7 @@ fn write(known: Known) -> anyhow::Result<Write> {
         audit,
         key,
         history,
+        forget: None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Moving up: what a store knows of every recipient, from one pair of engines to another, under a new epoch of positions.
 //!
-//! A file of JSON lines: a [`Head`], then policies and incidents, then recipients. Evidence keeps its positions: all of
+//! A file of JSON lines: a [`Head`], then policies and incidents, what erasures kept, then recipients. Evidence keeps its positions: all of
 //! them lie below the new epoch's, so that every decision goes on where it was and no delta is told twice. What is in force also goes to
 //! the state topic, from which subscribers and accounts begin. Nothing that is still under way is moved: the old log is
 //! drained first. Message timelines, and what tells repetitions of events of which no evidence is kept, stay behind.
@@ -23,6 +23,7 @@ use event_log::kafka::KafkaLog;
 use serde::{Deserialize, Serialize};
 use suppressor::{
     History,
+    erasure::Erased,
     store::{InForce, IncidentRow, PolicyRow, cql::CqlStore},
 };
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,9 @@ struct Head {
     taken_at: String,
     /// The highest epoch of any position in it.
     epoch: u16,
+    /// Of the key under which recipients were erased, if any were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    erasure_key: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,6 +65,7 @@ enum Line {
     Head(Head),
     Policy { position: u64, row: PolicyRow },
     Incident { position: u64, row: IncidentRow },
+    Erased { partition: u32, position: u64, row: Box<Erased> },
     Recipient(Box<Known>),
 }
 
@@ -87,6 +92,7 @@ pub(crate) struct Moved {
     pub(crate) policies: u64,
     pub(crate) recipients: u64,
     pub(crate) suppressions: u64,
+    pub(crate) erased: u64,
     pub(crate) epoch: u16,
 }
 

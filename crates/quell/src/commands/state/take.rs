@@ -9,7 +9,11 @@ use event_log::{Browse, Position};
 use schemas::{codec, decode, topics, wire::DeltaRecord};
 use service::{Clock as _, SystemClock};
 use std::io::Write;
-use suppressor::{History, Store, jobs::reconsider, store::PolicyRow};
+use suppressor::{
+    History, Store,
+    jobs::reconsider,
+    store::{PolicyRow, erasing},
+};
 
 const PAGE: usize = 500;
 /// Changes of one recipient that are moved: the newest.
@@ -59,7 +63,8 @@ async fn from<E: Engine>(config: &Config, engine: &E, out: &mut impl Write) -> a
         last = Some(*position);
     }
     let now = Timestamp::from_micros(SystemClock.now_micros())?;
-    let head = Head { form: FORM.to_owned(), taken_at: now.to_string(), epoch };
+    let erasure_key = erasing::noted_key(store).await?;
+    let head = Head { form: FORM.to_owned(), taken_at: now.to_string(), epoch, erasure_key };
     write(out, &Line::Head(head))?;
     let mut moved = Moved { epoch, ..Moved::default() };
     for (position, row) in newest {
@@ -69,6 +74,18 @@ async fn from<E: Engine>(config: &Config, engine: &E, out: &mut impl Write) -> a
     // Every partition was told the same.
     for (position, row) in store.incidents(0).await? {
         write(out, &Line::Incident { position, row })?;
+    }
+    for (partition, _) in store.erased_up_to().await? {
+        let mut after = None;
+        loop {
+            let rows = store.erased(partition, after, PAGE).await?;
+            let Some(last) = rows.last().map(|(position, _)| *position) else { break };
+            after = Some(last);
+            for (position, row) in rows {
+                write(out, &Line::Erased { partition, position, row: Box::new(row) })?;
+                moved.erased += 1;
+            }
+        }
     }
     let mut after = None;
     loop {

@@ -144,6 +144,12 @@ pub(crate) async fn describe(admin: &Admin, declared: &[Declared]) -> anyhow::Re
     Ok(now)
 }
 
+/// The settings of every topic as this program declares them.
+pub(crate) fn declared_settings(kafka: &KafkaConfig) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
+    let declared = DeclarationArgs::default().read(kafka)?;
+    Ok(declared.into_iter().map(|Declared { topic, .. }| (topic.name, topic.configs)).collect())
+}
+
 /// Does what the differences ask for: new topics first. What fails in between is mended by another run.
 async fn apply(admin: &Admin, declared: &[Declared], found: &[Difference]) -> anyhow::Result<()> {
     let of = |topic: &TopicWanted, act: Act| {

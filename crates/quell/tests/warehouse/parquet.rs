@@ -36,7 +36,8 @@ fn files_are_added_to_and_hold_every_field() {
         &folder,
         "SELECT tenant, channel, recipient, address, kind, epoch_us(occurred_at) AS at, typeof(occurred_at) AS type, provider, \
          message_id, campaign, categories, failure_class, failure_smtp_code, failure_diagnostic, machine, \
-         metadata['customer'] AS customer, cardinality(metadata) AS n, date = strftime(received_at, '%Y-%m-%d') AS same \
+         metadata['customer'] AS customer, cardinality(metadata) AS n, \
+         date = strftime(received_at AT TIME ZONE 'UTC', '%Y-%m-%d') AS same \
          FROM read_parquet('lake/events/*/*/*.parquet', hive_partitioning = true, hive_types_autocast = false) \
          ORDER BY occurred_at",
     );

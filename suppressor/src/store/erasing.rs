@@ -189,7 +189,11 @@ impl<S: Store> Store for Erasing<S> {
     async fn apply(&self, mut writes: Vec<Write>, applied: &[(u32, u64)]) -> Result<(), StoreError> {
         for write in &mut writes {
             if let Some(forget) = &mut write.forget {
-                forget.places = self.places(&write.key);
+                let places = self.places(&write.key);
+                let own = places.iter().find(|at| at.position == forget.below).map(|at| at.partition);
+                // Those of other partitions were moved here. One may be its partition's newest, which whoever learns of
+                // erasures looks for: it stays, and decides nothing beside a later one.
+                forget.places = places.into_iter().filter(|at| Some(at.partition) == own).collect();
             }
         }
         self.store.apply(writes, applied).await

@@ -86,6 +86,46 @@ enum Tear {
     Noise,
 }
 
+/// Tears the last group from a place on and opens the log: what came before is there, and the group only if the tear left it
+/// as it was, for a record may end in zeros.
+fn torn(directory: &Path, values: &[String], n_kept: usize, tear: Tear) {
+    let file = &files(directory)[0];
+    let whole = fs::read(file).unwrap();
+    let mut bytes = whole.clone();
+    match tear {
+        Tear::Cut => bytes.truncate(n_kept),
+        Tear::Zeros => bytes[n_kept..].fill(0),
+        Tear::Noise => bytes[n_kept..].iter_mut().for_each(|byte| *byte = !*byte),
+    }
+    let n_there = values.len() - usize::from(bytes != whole);
+    fs::write(file, bytes).unwrap();
+    // Twice: what was cut off stays cut off.
+    for n_opened in 0..2 {
+        let log = try_segmented(directory, &one_file(directory)).unwrap();
+        runtime().block_on(async {
+            let read = kept(&log, "single", 0).await;
+            let offsets = 0..(n_there + n_opened) as u64;
+            assert_eq!(read.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), offsets.collect::<Vec<_>>());
+            assert!(read.iter().zip(&values[..n_there]).all(|((_, read), appended)| read == appended));
+            append(&log, "single", record("k", "after")).await;
+        });
+    }
+}
+
+#[test]
+fn a_group_torn_in_the_zeros_at_its_end_is_there_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let (values, lengths) = acknowledged(directory.path(), &[3, 2]);
+    assert_eq!(fs::read(&files(directory.path())[0]).unwrap().last(), Some(&0), "a record that ends in zeros");
+    for n_kept in lengths[2] as usize - 8..lengths[2] as usize {
+        for tear in [Tear::Cut, Tear::Zeros, Tear::Noise] {
+            let copied = tempfile::tempdir().unwrap();
+            copy(directory.path(), copied.path());
+            torn(copied.path(), &values, n_kept, tear);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -99,28 +139,9 @@ proptest! {
     ) {
         let directory = tempfile::tempdir().unwrap();
         let (values, lengths) = acknowledged(directory.path(), &sizes);
-        let file = &files(directory.path())[0];
-        let mut bytes = fs::read(file).unwrap();
         let [.., begin, end] = lengths[..] else { unreachable!() };
         let n_kept = place.index((end - begin) as usize) + begin as usize;
-        match tear {
-            Tear::Cut => bytes.truncate(n_kept),
-            Tear::Zeros => bytes[n_kept..].fill(0),
-            Tear::Noise => bytes[n_kept..].iter_mut().for_each(|byte| *byte = !*byte),
-        }
-        fs::write(file, bytes).unwrap();
-        let n_before = values.len() - 1;
-        // Twice: what was cut off stays cut off.
-        for n_opened in 0..2 {
-            let log = try_segmented(directory.path(), &one_file(directory.path())).unwrap();
-            runtime().block_on(async {
-                let read = kept(&log, "single", 0).await;
-                let offsets = 0..(n_before + n_opened) as u64;
-                assert_eq!(read.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), offsets.collect::<Vec<_>>());
-                assert!(read.iter().zip(&values[..n_before]).all(|((_, read), appended)| read == appended));
-                append(&log, "single", record("k", "after")).await;
-            });
-        }
+        torn(directory.path(), &values, n_kept, tear);
     }
 
     /// The same of a file that lost its end altogether, wherever: whole records before the cut stay, none is made up.

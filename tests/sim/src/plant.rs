@@ -109,6 +109,8 @@ impl Bug {
             }
             Self::IncidentByWallTime => {
                 (scenario.incidents, scenario.crashes, scenario.log_faults) = (true, true, true);
+                // A bounce, a verdict after it and a crash that has the bounce applied again have to meet.
+                scenario.n_acts *= 4;
             }
             Self::LaneCoversTooMuch => scenario.lanes = scenario.n_acts / 2,
         }

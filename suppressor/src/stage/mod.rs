@@ -4,6 +4,7 @@ mod erase;
 mod gaps;
 mod policies;
 mod records;
+mod seen;
 mod tally;
 
 pub use tally::{Counted, DeltaCount, Found, NoMetrics, SuppressorMetrics, is_inner, scope_sort};
@@ -18,11 +19,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::{
     CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Ruling, Scope, Standing, Timestamp, Trigger,
-    event::RULES_REVISION,
 };
 use event_log::{
     Batch, Consumed, Fate, Header, Output, Outputs, Position, Stage, StageError, Verdict, session::Assigned,
 };
+use futures_util::future::try_join;
 use gaps::Gaps;
 use policies::Policies;
 pub(crate) use records::dead_letter;
@@ -31,14 +32,12 @@ use schemas::{
     DecodeError, encode, headers, topics,
     wire::{DeltaRecord, PolicyApplied, StateRecord},
 };
+use seen::trimmed_id;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 use tally::Tally;
-
-/// So many revisions of the rules are looked through for a trimmed event.
-const REVISIONS_MAX: usize = 64;
 
 /// The stage. One for each worker; its caches belong to one assignment (R8).
 #[derive(Debug)]
@@ -85,8 +84,9 @@ impl<S: Store> Suppressor<S> {
             self.load_policies(consumed.position.partition).await?;
         }
         self.counter = Counter::default();
-        let mut works = self.load(records, &reads).await?;
-        let seen = self.load_seen(&reads, &works).await?;
+        // Neither needs the other: one way to the store and back instead of two.
+        let (mut works, plain) = try_join(self.load(records, &reads), self.seen_plain(&reads)).await?;
+        let seen = self.seen(&reads, &works, plain).await?;
         let mut seen_here: HashMap<EventId, u64> = HashMap::new();
         let mut outputs = Outputs { verdicts: Vec::with_capacity(records.len()) };
         let mut applied: BTreeMap<u32, u64> = BTreeMap::new();
@@ -178,35 +178,6 @@ impl<S: Store> Suppressor<S> {
             works.insert(key, Work { history, write, touched: false });
         }
         Ok(works)
-    }
-
-    /// For each record the position that first brought its event, where no row tells: of what is no evidence, and of what
-    /// was trimmed.
-    async fn load_seen(
-        &self,
-        reads: &[Read],
-        works: &BTreeMap<RecipientKey, Work>,
-    ) -> Result<Vec<Option<u64>>, StageError> {
-        let mut wanted: Vec<(Timestamp, EventId)> = Vec::new();
-        let mut places: Vec<usize> = Vec::new();
-        for (place, read) in reads.iter().enumerate() {
-            let Read::Event(event) = read else { continue };
-            let ids = works.get(&event.key()).map(|work| seen_ids(event, &work.history)).unwrap_or_default();
-            places.extend(ids.iter().map(|_| place));
-            wanted.extend(ids.into_iter().map(|id| (event.occurred_at, id)));
-        }
-        let mut seen = vec![None; reads.len()];
-        if wanted.is_empty() {
-            return Ok(seen);
-        }
-        let here: HashMap<EventId, u64> =
-            works.values().flat_map(|work| &work.write.seen).map(|(_, id, position)| (*id, *position)).collect();
-        let found = self.store.seen(&wanted).await.map_err(unavailable)?;
-        for ((place, (_, id)), found) in places.into_iter().zip(wanted).zip(found) {
-            let positions = [seen[place], found, here.get(&id).copied()];
-            seen[place] = positions.into_iter().flatten().min();
-        }
-        Ok(seen)
     }
 
     /// Loads the policies and incidents of a partition, unless they are here.
@@ -481,24 +452,6 @@ fn committed_note(epoch: u16, partition: u32) -> String {
 
 /// A change in a scope, with what held before and what holds now.
 type Change = (Scope, domain::Change, Option<Standing>, Option<Standing>);
-
-/// Under which ids the store's table of seen events may know an event, where the recipient's rows do not.
-fn seen_ids(event: &CanonicalEvent, history: &History) -> Vec<EventId> {
-    let Some(row) = Evidence::of(event, 0, 0) else { return vec![event.event_id] };
-    // Trimmed is only what something newer overrides, or what lay below an erasure.
-    let may_go = |known: &Evidence| known.kind == Kind::Erased || known.effective_at() >= row.effective_at();
-    if !history.all().any(may_go) || history.rows.iter().any(|known| known.row_key() == row.row_key()) {
-        return Vec::new();
-    }
-    // In its own revision of the rules, or in a later one.
-    let revisions = row.rules..=RULES_REVISION.max(row.rules);
-    revisions.take(REVISIONS_MAX).map(|rules| trimmed_id(&row.event_id, rules)).collect()
-}
-
-/// Under which id a trimmed row is known there: a newer revision of the rules is another row.
-fn trimmed_id(event_id: &EventId, rules: u32) -> EventId {
-    EventId::derive(&["trimmed", &event_id.to_string(), &rules.to_string()])
-}
 
 fn finish(work: Work) -> Write {
     let mut write = work.write;

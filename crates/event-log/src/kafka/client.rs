@@ -18,6 +18,10 @@ const READER_AHEAD_KBYTES: usize = 4_096;
 const READER_AHEAD_RECORDS: usize = 2_000;
 /// How long a broker holds a reader's fetch at the end of a partition, which is how the end is noticed.
 const READER_FETCH_WAIT_MS: u64 = 20;
+const RETRY_BACKOFF: &str = "retry.backoff.ms";
+/// A transaction right after another meets a broker that still writes the other's markers, and is told to come again. By
+/// default that is after 100 ms, far more than markers take. It grows with every further try.
+const TRANSACTION_RETRY_MS: u64 = 5;
 
 /// A token for the mechanism `oauthbearer`. It is fetched by our own HTTP client, behind its guard against inner addresses:
 /// librdkafka's own way to do so needs libcurl, and would not be guarded.
@@ -157,6 +161,9 @@ pub(super) fn transactional(config: &KafkaConfig, id: &str) -> Result<ClientConf
         .set("linger.ms", "0")
         .set("transactional.id", id)
         .set("transaction.timeout.ms", config.transaction_timeout_ms.to_string());
+    if !config.properties.contains_key(RETRY_BACKOFF) {
+        native.set(RETRY_BACKOFF, TRANSACTION_RETRY_MS.to_string());
+    }
     Ok(native)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{Consumed, NextOffset, Outputs, Position};
 use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 /// Bounds of one poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +112,10 @@ pub trait Session: Send {
 
     /// Reads records of an assigned partition below its committed position, for re-application (R4).
     fn read_back(&mut self, topic: &str, partition: u32, from: u64, to: u64) -> Result<Vec<Consumed>, SessionError>;
+
+    /// Hands over what is cancelled when the process is to stop. A commit that waits for somebody then gives up soon, be it
+    /// unclear: the next owner reads the truth.
+    fn stop_with(&mut self, _stop: CancellationToken) {}
 
     /// How many records of the assigned partitions were not polled yet, where that is known without asking anyone.
     fn lag(&self) -> Option<u64> {

@@ -32,7 +32,7 @@ pub struct KafkaConfig {
     pub transaction_timeout_ms: u64,
     /// How long a commit is tried again while the broker does not answer, and so long again it is tried to undo it; a call
     /// that is under way then is given five seconds more. After it the process ends, and the next owner reads the truth
-    /// from the log.
+    /// from the log. Once the process is to stop both are cut to five seconds.
     pub commit_timeout_ms: u64,
     /// How long a member of a group may be silent before its partitions go to others (`session.timeout.ms`). A restart
     /// within it moves no partition.

@@ -41,7 +41,8 @@ impl RunnerHandle {
 
 /// Runs a stage over a session on a thread called `name`, until `shutdown` is cancelled or something fatal happens.
 ///
-/// A shutdown is looked at only while nothing is open: what was begun is finished. A panic of the stage or the session
+/// A shutdown is looked at only while nothing is open: what was begun is finished. Only a commit that waits for somebody
+/// gives up soon, and a session that ends then is no failure: what it leaves is what a kill leaves. A panic of the stage or the session
 /// is caught and told as [`Fatal::Panicked`]: there is never a thread that looks alive and does nothing. Whoever holds
 /// the handle, or watches through the observer, ends the process on an error.
 ///
@@ -64,6 +65,8 @@ where
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let stage_name = stage.name();
         give_way(stage_name);
+        let mut session = session;
+        session.stop_with(shutdown.clone());
         let runner = Runner::new(session, stage, options);
         let run = catch_unwind(AssertUnwindSafe(|| run(runner, &shutdown, &*observer)));
         let result = run.unwrap_or_else(|panic| Err(Fatal::Panicked(message(&*panic))));
@@ -105,7 +108,13 @@ fn run<S: Session, T: Stage>(
     let mut unread_since = None;
     while runner.is_open() || !shutdown.is_cancelled() {
         let (phase, began) = (runner.phase(), Instant::now());
-        let event = runtime.block_on(runner.step())?;
+        let event = match runtime.block_on(runner.step()) {
+            Err(error @ (Fatal::Session(_) | Fatal::Commit(_))) if shutdown.is_cancelled() => {
+                tracing::warn!(stage, %error, "not finished before the stop: the next owner reads what became of it");
+                return Ok(());
+            }
+            stepped => stepped?,
+        };
         observer.stepped(stage, phase, &event, began.elapsed());
         tell(stage, &event);
         if tells_lag(&event) {

@@ -10,6 +10,7 @@ mod kafka_bed;
 mod kafka_drained;
 mod kafka_faults;
 mod kafka_security;
+mod kafka_waits;
 mod log;
 mod memory;
 mod runner;

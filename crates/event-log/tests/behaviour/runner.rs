@@ -3,8 +3,8 @@
 use crate::harness::*;
 use async_trait::async_trait;
 use event_log::{
-    Batch, Consumed, Fatal, Fate, Limits, Observer, Outputs, PhaseName, Runner, RunnerEvent, RunnerOptions, Stage,
-    StageError, Verdict,
+    Batch, CommitError, Consumed, Fatal, Fate, Limits, Observer, Outputs, PhaseName, Polled, Runner, RunnerEvent,
+    RunnerOptions, Session, SessionError, Stage, StageError, Verdict,
     memory::{CommitFault, Faults, MemoryLog},
     session::Assigned,
     spawn_runner,
@@ -502,4 +502,67 @@ fn a_shutdown_does_not_wait_for_a_partition_to_be_prepared() {
     let handle = spawn_runner("endless-0", session, stage, WAITING, shutdown, Arc::new(())).unwrap();
     assert_eq!(handle.join(), Ok(()));
     assert_eq!(log.committed_offset(GROUP, "single", 0), None);
+}
+
+/// A session whose commit waits until the process is to stop, if it may, and then ends for good.
+#[derive(Debug)]
+struct Unanswered {
+    polled: Option<Batch>,
+    waits: bool,
+    stop: CancellationToken,
+}
+
+impl Session for Unanswered {
+    fn poll(&mut self, _limits: &Limits) -> Result<Polled, SessionError> {
+        Ok(self.polled.take().map_or(Polled::Nothing, Polled::Batch))
+    }
+
+    fn commit(&mut self, _batch: &Batch, _outputs: &Outputs) -> Result<(), CommitError> {
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while self.waits && !self.stop.is_cancelled() {
+            assert!(std::time::Instant::now() < deadline, "nobody said that the process is to stop");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(CommitError::Fatal("nobody answered".to_owned()))
+    }
+
+    fn rewind(&mut self) -> Result<(), SessionError> {
+        Ok(())
+    }
+
+    fn idle(&mut self, _wait: Duration) -> Result<(), SessionError> {
+        Ok(())
+    }
+
+    fn read_back(&mut self, _: &str, _: u32, _: u64, _: u64) -> Result<Vec<Consumed>, SessionError> {
+        Ok(Vec::new())
+    }
+
+    fn stop_with(&mut self, stop: CancellationToken) {
+        self.stop = stop;
+    }
+}
+
+#[test]
+fn a_commit_that_waits_is_told_of_the_stop_and_its_end_is_no_failure() {
+    let batch = || {
+        let mut session = log_of(&["a"]).join(GROUP, "single").unwrap();
+        (0..9).find_map(|_| match session.poll(&WAITING).unwrap() {
+            Polled::Batch(batch) => Some(batch),
+            _ => None,
+        })
+    };
+    let run = |waits, shutdown: &CancellationToken| {
+        let session = Unanswered { polled: batch(), waits, stop: CancellationToken::new() };
+        assert!(session.polled.is_some());
+        spawn_runner("waiting-0", session, Copying::default(), WAITING, shutdown.clone(), Arc::new(())).unwrap()
+    };
+    let stop = CancellationToken::new();
+    let failure = Err(Fatal::Commit("nobody answered".to_owned()));
+    assert_eq!(run(false, &stop).join(), failure, "nobody asked for its end");
+    let waiting = run(true, &stop);
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!waiting.is_finished());
+    stop.cancel();
+    assert_eq!(waiting.join(), Ok(()));
 }

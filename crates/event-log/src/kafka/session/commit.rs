@@ -1,13 +1,18 @@
 //! A batch's outputs and positions as one transaction.
 //!
 //! How long it takes at most, whatever the brokers do: `commit_timeout_ms` and one call more (five seconds), and the same
-//! again to undo it. What is not clear by then ends the session.
+//! again to undo it. Once the process is to stop it is one call for each. What is not clear by then ends the session; so
+//! does a client that was ended for good, at once.
+//!
+//! Positions that are refused for who sends them (`FENCED_INSTANCE_ID`, `UNKNOWN_MEMBER_ID`, `ILLEGAL_GENERATION`) are undone,
+//! never sent again: the member may have joined anew meanwhile, then the next batch bears its new name. Where it is fenced
+//! indeed, librdkafka ends the consumer.
 
 use super::{
     super::{client::slice, lock, message, said, topics::TopicError},
     CALL_MAX, KafkaSession, has, is_retriable, list, number, place,
     positions::{self, Refused},
-    waits::Wait,
+    waits::{Patience, Wait},
 };
 use crate::{Batch, CommitError, Output, Outputs};
 use rdkafka::{
@@ -31,6 +36,9 @@ enum Failed {
 impl KafkaSession {
     pub(super) fn commit_batch(&mut self, batch: &Batch, outputs: &Outputs) -> Result<(), CommitError> {
         self.alive().map_err(|error| CommitError::Fatal(error.0))?;
+        if let Some(why) = self.ended_client() {
+            return Err(self.fatal(why));
+        }
         if batch.records.is_empty() {
             return Ok(());
         }
@@ -64,8 +72,8 @@ impl KafkaSession {
         }
     }
 
-    fn commit_deadline(&self) -> Instant {
-        Instant::now() + Duration::from_millis(self.log.shared.config.commit_timeout_ms)
+    fn patience(&self) -> Patience {
+        Patience::new(Duration::from_millis(self.log.shared.config.commit_timeout_ms), &self.stop)
     }
 
     fn fatal(&mut self, why: String) -> CommitError {
@@ -134,20 +142,20 @@ impl KafkaSession {
         places: &[u32],
         metadata: ConsumerGroupMetadata,
     ) -> Result<(), Failed> {
-        let deadline = self.commit_deadline();
+        let mut patience = self.patience();
         *lock(&self.failed) = None;
         self.producer.begin_transaction().map_err(|error| sort(&error))?;
         for (output, partition) in outputs.records().zip(places) {
-            self.send(output, *partition, deadline)?;
+            self.send(output, *partition, &mut patience)?;
         }
         if self.consumer.assignment_lost() {
             return Err(Failed::Undo("the group gave our partitions to others".to_owned()));
         }
-        self.send_positions(next, metadata, deadline)?;
-        self.end_transaction(deadline)
+        self.send_positions(next, metadata, &mut patience)?;
+        self.end_transaction(&mut patience)
     }
 
-    fn send(&self, output: &Output, partition: u32, deadline: Instant) -> Result<(), Failed> {
+    fn send(&self, output: &Output, partition: u32, patience: &mut Patience) -> Result<(), Failed> {
         let record = &output.record;
         loop {
             let native = BaseRecord {
@@ -161,7 +169,10 @@ impl KafkaSession {
             };
             match self.producer.send(native) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) if Instant::now() < deadline => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) if !patience.left().is_zero() => {
+                    if let Some(why) = self.ended_client() {
+                        return Err(Failed::ForGood(why));
+                    }
                     std::thread::sleep(DELIVERY_LOOK);
                 }
                 Err((error, _)) => return Err(Failed::Undo(self.why(&error))),
@@ -173,16 +184,16 @@ impl KafkaSession {
         &self,
         next: &[(u32, u64)],
         metadata: ConsumerGroupMetadata,
-        deadline: Instant,
+        patience: &mut Patience,
     ) -> Result<(), Failed> {
         let positions = list(&self.topic, next.iter().map(|(partition, next)| (*partition, place(*next))));
         let positions = positions.map_err(|error| Failed::Undo(said(&error)))?;
-        match positions::send(&self.producer, positions, metadata, deadline) {
+        match positions::send(&self.producer, positions, metadata, patience, || self.ended_client()) {
             Ok(()) => Ok(()),
             Err(Refused::NotCalled(why)) => Err(Failed::Undo(why)),
             Err(Refused::Said(error)) if is_retriable(&error) => Err(Failed::Undo(self.why(&error))),
             Err(Refused::Said(error)) => Err(sort_with(&error, self.why(&error))),
-            Err(Refused::GivenUp) => Err(Failed::ForGood("no broker took the group's positions in time".to_owned())),
+            Err(Refused::GivenUp(why)) => Err(Failed::ForGood(why)),
         }
     }
 
@@ -196,14 +207,14 @@ impl KafkaSession {
     }
 
     /// Until the broker answered, the same commit is tried again: after it was asked once, undoing it would guess.
-    fn end_transaction(&self, deadline: Instant) -> Result<(), Failed> {
+    fn end_transaction(&self, patience: &mut Patience) -> Result<(), Failed> {
         let mut wait = Wait::default();
         let mut was_asked = false;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
             // Counted from the first attempt on.
             let waited = wait.lasts(Instant::now());
-            self.await_deliveries(slice(left, CALL_MAX));
+            self.await_deliveries(slice(patience.left(), CALL_MAX));
+            let left = patience.left();
             match self.producer.commit_transaction(slice(left, CALL_MAX)) {
                 Ok(()) => {
                     if let Some(waited) = wait.ends(Instant::now()) {
@@ -225,19 +236,23 @@ impl KafkaSession {
             if let Some(waited) = waited {
                 tracing::warn!(group = self.group, ?waited, "a commit is not answered, and is tried again");
             }
+            if let Some(why) = self.ended_client() {
+                return Err(Failed::ForGood(why));
+            }
             if left.is_zero() {
-                return Err(Failed::ForGood("no broker told in time whether the commit happened".to_owned()));
+                let when = patience.when();
+                return Err(Failed::ForGood(format!("no broker told whether the commit happened {when}")));
             }
         }
     }
 
     fn undo(&mut self, why: String) -> CommitError {
-        let deadline = self.commit_deadline();
+        let mut patience = self.patience();
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = patience.left();
             match self.producer.abort_transaction(slice(left, CALL_MAX)) {
                 Ok(()) => return CommitError::Aborted(why),
-                Err(error) if is_retriable(&error) && !left.is_zero() => {}
+                Err(error) if is_retriable(&error) && !left.is_zero() && self.ended_client().is_none() => {}
                 Err(error) => return self.fatal(format!("{why}; and it cannot be undone: {}", said(&error))),
             }
         }

@@ -13,7 +13,8 @@
 //!    committed begins at the oldest kept record; a position that is no longer kept is an error, never moved in silence.
 //!    Each begins as soon as somebody tells where; one that waits, say for a leader, holds up no other.
 //! 5. Where nothing is left to read, the group is moved past the last transaction's marker, to the end: see `drained`.
-//! 6. A commit takes at most twice `commit_timeout_ms` and ten seconds, whatever the brokers do: see `commit`.
+//! 6. A commit takes at most twice `commit_timeout_ms` and ten seconds, whatever the brokers do, and ten seconds from when
+//!    the process is to stop: see `commit`.
 //!
 //! Members are static (KIP-345): a restart within the session timeout moves no partition. Partitions move cooperatively
 //! (KIP-429): a member that comes or goes takes nothing from those who stay, so that their caches live on. The price is
@@ -24,6 +25,7 @@ mod buffers;
 mod commit;
 mod context;
 mod drained;
+mod ended;
 mod lag;
 mod member;
 mod positions;
@@ -61,6 +63,7 @@ use std::{
     sync::{Arc, Mutex, atomic::Ordering},
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
 use waits::Wait;
 
 /// One call into librdkafka blocks at most so long, so that a shutdown is noticed.
@@ -113,6 +116,8 @@ pub struct KafkaSession {
     is_paused: bool,
     /// Nothing works any more, and why.
     ended: Option<String>,
+    /// Cancelled when the process is to stop.
+    stop: CancellationToken,
 }
 
 impl std::fmt::Debug for KafkaSession {
@@ -170,6 +175,7 @@ impl KafkaLog {
             turn: 0,
             is_paused: false,
             ended: None,
+            stop: CancellationToken::new(),
         })
     }
 }
@@ -199,15 +205,6 @@ impl KafkaSession {
     /// Records that were fetched and not handed out.
     pub fn n_buffered(&self) -> usize {
         self.buffers.n_records()
-    }
-
-    fn alive(&self) -> Result<(), SessionError> {
-        self.ended.as_ref().map_or(Ok(()), |why| Err(SessionError(why.clone())))
-    }
-
-    fn end(&mut self, why: String) -> SessionError {
-        self.ended = Some(why.clone());
-        SessionError(why)
     }
 
     /// Ends a former self's transaction and joins the group. While no broker answers there is nothing to poll.
@@ -256,8 +253,8 @@ impl KafkaSession {
     fn listen(&mut self, error: &KafkaError) -> Result<(), SessionError> {
         match error {
             KafkaError::MessageConsumptionFatal(_) => {
-                let why = self.consumer.client().fatal_error().map_or_else(|| said(error), |(_, why)| why);
-                Err(self.end(format!("the consumer was ended: {why}")))
+                let why = self.ended_client().unwrap_or_else(|| format!("the consumer was ended: {}", said(error)));
+                Err(self.end(why))
             }
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
                 let why = self.what_is_not_kept();
@@ -473,6 +470,10 @@ impl Session for KafkaSession {
             (records, Ended::AtEnd) => Ok(records),
             (_, Ended::Full | Ended::Late) => Err(failed("no broker brought the records in time".to_owned())),
         }
+    }
+
+    fn stop_with(&mut self, stop: CancellationToken) {
+        self.stop = stop;
     }
 
     fn lag(&self) -> Option<u64> {

@@ -6,8 +6,15 @@
 //! looked at). It goes on only when a broker comes back. So it is called on a thread of its own, and given up after a time.
 //! Given up, the call is still under way, and the library takes no other for that producer, not even an abort: the
 //! session ends. Its heir fences the producer, which ends the transaction and the call.
+//!
+//! The same holds with every broker up: a coordinator that nobody names, or a broker that was taken out, leaves the call
+//! without an answer for good (librdkafka's issues 5456 and 5511). So whoever waits also looks whether a client was ended
+//! meanwhile, as a fenced member is, and whether the process is to stop.
 
-use super::{CALL_MAX, Deliveries, is_retriable, waits::LONG};
+use super::{
+    CALL_MAX, Deliveries, POLL_MAX, is_retriable,
+    waits::{Patience, Wait},
+};
 use crate::kafka::{client::slice, said};
 use rdkafka::{
     TopicPartitionList,
@@ -27,50 +34,62 @@ pub(super) enum Refused {
     NotCalled(String),
     /// The brokers, or the library, said so.
     Said(KafkaError),
-    /// There was no answer.
-    GivenUp,
+    /// There was no answer, and why none was waited for any longer.
+    GivenUp(String),
 }
 
-/// Sends positions, and tries again until the deadline what passes by itself. Blocks until one more call after it at most.
+/// Sends positions, and tries again what passes by itself. Blocks until somebody answered, a client was ended for good or
+/// the patience is over.
 pub(super) fn send(
     producer: &ThreadedProducer<Deliveries>,
     positions: TopicPartitionList,
     metadata: ConsumerGroupMetadata,
-    deadline: Instant,
+    patience: &mut Patience,
+    ended: impl Fn() -> Option<String>,
 ) -> Result<(), Refused> {
     let (answer, answered) = mpsc::sync_channel(1);
-    let producer = producer.clone();
+    let (producer, theirs) = (producer.clone(), patience.clone());
     let thread = std::thread::Builder::new().name("kafka-positions".to_owned());
     let spawned = thread.spawn(move || {
         // Nobody may be waiting any more.
-        drop(answer.send(send_until(&producer, &positions, &metadata, deadline).map_err(Refused::Said)));
+        drop(answer.send(send_until(&producer, &positions, &metadata, theirs).map_err(Refused::Said)));
     });
     if let Err(error) = spawned {
         return Err(Refused::NotCalled(format!("no thread for the positions: {error}")));
     }
-    let until = deadline + CALL_MAX;
-    let left = || until.saturating_duration_since(Instant::now());
-    let mut told = answered.recv_timeout(left().min(LONG));
-    if told == Err(RecvTimeoutError::Timeout) && !left().is_zero() {
-        tracing::warn!(waited = ?LONG, "no broker takes the group's positions yet");
-        told = answered.recv_timeout(left());
-        if told.is_ok() {
-            tracing::info!("a broker answered about the group's positions");
+    let mut wait = Wait::default();
+    loop {
+        if let Some(waited) = wait.lasts(Instant::now()) {
+            tracing::warn!(?waited, "no broker takes the group's positions yet");
+        }
+        let left = patience.left_for_answer();
+        match answered.recv_timeout(left.min(POLL_MAX)) {
+            Ok(told) => {
+                if let Some(waited) = wait.ends(Instant::now()) {
+                    tracing::info!(?waited, "a broker answered about the group's positions");
+                }
+                return told;
+            }
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+            Err(_) => {
+                return Err(Refused::GivenUp(format!("no broker took the group's positions {}", patience.when())));
+            }
+        }
+        if let Some(why) = ended() {
+            return Err(Refused::GivenUp(why));
         }
     }
-    told.unwrap_or(Err(Refused::GivenUp))
 }
 
 fn send_until(
     producer: &ThreadedProducer<Deliveries>,
     positions: &TopicPartitionList,
     metadata: &ConsumerGroupMetadata,
-    deadline: Instant,
+    mut patience: Patience,
 ) -> Result<(), KafkaError> {
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match producer.send_offsets_to_transaction(positions, metadata, slice(left, CALL_MAX)) {
-            Err(error) if is_retriable(&error) && !left.is_zero() => {
+        match producer.send_offsets_to_transaction(positions, metadata, slice(patience.left(), CALL_MAX)) {
+            Err(error) if is_retriable(&error) && patience.tries_again() => {
                 tracing::debug!(error = said(&error), "positions are not taken yet");
             }
             told => return told,
@@ -97,6 +116,7 @@ mod tests {
         sync::{Arc, Mutex},
         time::Duration,
     };
+    use tokio_util::sync::CancellationToken;
 
     const WAIT: Duration = Duration::from_secs(10);
 
@@ -125,14 +145,20 @@ mod tests {
             producer.send(BaseRecord::<'_, str, str>::to("out").payload("value").partition(0)).map_err(|_| ()).unwrap();
         };
         begin();
-        assert_eq!(send(&producer, positions(), metadata(), Instant::now() + WAIT), Ok(()));
+        let send = |most| {
+            let mut patience = Patience::new(most, &CancellationToken::new());
+            send(&producer, positions(), metadata(), &mut patience, || None)
+        };
+        assert_eq!(send(WAIT), Ok(()));
         producer.commit_transaction(WAIT).unwrap();
 
         cluster.broker_down(2).unwrap();
+        // Asked before the client sees it, the library answers that the broker's handle is gone.
+        std::thread::sleep(Duration::from_millis(500));
         begin();
         let began = Instant::now();
-        let sent = send(&producer, positions(), metadata(), Instant::now() + Duration::from_millis(500));
-        assert_eq!(sent, Err(Refused::GivenUp), "{:?}", lock(&failed));
+        let sent = send(Duration::from_millis(500));
+        assert!(matches!(sent, Err(Refused::GivenUp(_))), "{sent:?} {:?}", lock(&failed));
         let took = began.elapsed();
         assert!((CALL_MAX..CALL_MAX * 2).contains(&took), "{took:?}");
         // It is still under way: nothing else can be done with the producer.

@@ -1,6 +1,8 @@
-//! Waits that may last: told once when they do, and once when they are over.
+//! Waits that may last: told once when they do, and once when they are over; and how long a commit waits.
 
+use super::CALL_MAX;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// A shorter wait is nobody's business.
 pub(super) const LONG: Duration = Duration::from_secs(10);
@@ -28,9 +30,70 @@ impl Wait {
     }
 }
 
+/// How long a commit waits for brokers: until its deadline, and as soon as the process is to stop for one call more.
+#[derive(Debug, Clone)]
+pub(super) struct Patience {
+    deadline: Instant,
+    stop: CancellationToken,
+    is_stopping: bool,
+}
+
+impl Patience {
+    pub(super) fn new(most: Duration, stop: &CancellationToken) -> Self {
+        Self { deadline: Instant::now() + most, stop: stop.clone(), is_stopping: false }
+    }
+
+    /// Until no further call is made.
+    pub(super) fn left(&mut self) -> Duration {
+        let now = Instant::now();
+        if !self.is_stopping && self.stop.is_cancelled() {
+            self.is_stopping = true;
+            self.deadline = self.deadline.min(now + CALL_MAX);
+        }
+        self.deadline.saturating_duration_since(now)
+    }
+
+    /// Until a call under way is given up: one that was made at the deadline may take its time.
+    pub(super) fn left_for_answer(&mut self) -> Duration {
+        // Looks whether the process is to stop.
+        let left = self.left();
+        let more = (self.deadline + CALL_MAX).saturating_duration_since(Instant::now());
+        if self.is_stopping { left } else { more }
+    }
+
+    /// Whether what did not work is tried again.
+    pub(super) fn tries_again(&mut self) -> bool {
+        !self.left().is_zero() && !self.is_stopping
+    }
+
+    /// What it was over before, for an error.
+    pub(super) fn when(&self) -> &'static str {
+        if self.is_stopping { "before the process had to stop" } else { "in time" }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patience_ends_at_its_deadline_or_a_call_after_the_stop() {
+        let stop = CancellationToken::new();
+        let mut patience = Patience::new(CALL_MAX * 4, &stop);
+        assert!(patience.left() > CALL_MAX * 3 && patience.left_for_answer() > CALL_MAX * 4 && patience.tries_again());
+        assert_eq!(patience.when(), "in time");
+        stop.cancel();
+        assert!(!patience.tries_again());
+        assert!((Duration::from_secs(1)..=CALL_MAX).contains(&patience.left()), "{patience:?}");
+        assert!(patience.left_for_answer() <= CALL_MAX && patience.when().contains("to stop"), "{patience:?}");
+        let mut short = Patience::new(Duration::ZERO, &stop);
+        assert_eq!((short.left(), short.left_for_answer()), (Duration::ZERO, Duration::ZERO));
+        let mut over = Patience::new(Duration::ZERO, &CancellationToken::new());
+        let (left, first) = (over.left(), over.left_for_answer());
+        assert!(left.is_zero() && !over.tries_again() && first <= CALL_MAX);
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(over.left_for_answer() < first, "it gets shorter");
+    }
 
     #[test]
     fn a_long_wait_is_told_once_and_its_end_too() {

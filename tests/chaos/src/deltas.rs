@@ -1,6 +1,7 @@
 //! The deltas that a subscriber gets, and those that the log of events implies.
 
 use crate::{
+    erasures::{self, Model},
     oracle::{Effect, Standing, State, in_force},
     topic,
 };
@@ -17,6 +18,10 @@ pub(crate) struct Told {
     pub(crate) count: u64,
     /// Of each recipient and scope, one after the other.
     pub(crate) chains: BTreeMap<(String, String), Vec<Option<Standing>>>,
+    /// How often each was told to be erased, by scope.
+    pub(crate) erased: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Recipients and scopes of which the last that was told is an erasure.
+    pub(crate) ends_erased: BTreeSet<(String, String)>,
     /// Deltas told twice.
     pub(crate) repeated: Vec<String>,
     /// Where one's before is not the former's now, or the change is not what it says.
@@ -38,7 +43,8 @@ impl Told {
             if !ids.insert(delta.delta_id.clone()) {
                 told.repeated.push(format!("{} {} {}", delta.delta_id, delta.recipient, delta.scope));
             }
-            let chain = told.chains.entry((delta.recipient.clone(), delta.scope.clone())).or_default();
+            let key = (delta.recipient.clone(), delta.scope.clone());
+            let chain = told.chains.entry(key.clone()).or_default();
             let former = chain.last().cloned().flatten();
             let (before, now) = (delta.before.as_ref().map(standing), delta.now.as_ref().map(standing));
             let change = match (&before, &now) {
@@ -47,13 +53,27 @@ impl Told {
                 (Some(_), None) => "released",
                 (None, None) => "nothing",
             };
+            let is_erasure = erasures::is_erasure(&delta, before.as_ref(), now.as_ref());
+            let change = if is_erasure { "erased" } else { change };
             if before != former || change != delta.change {
                 let place = format!("{}/{}", consumed.position.partition, consumed.position.offset);
                 told.broken.push(format!("{place}: {} {}: {before:?} after {former:?}", delta.recipient, delta.scope));
             }
             chain.push(now);
+            if is_erasure {
+                let scopes = told.erased.entry(delta.recipient.clone()).or_default();
+                *scopes.entry(delta.scope.clone()).or_default() += 1;
+                told.ends_erased.insert(key);
+            } else {
+                told.ends_erased.remove(&key);
+            }
         }
         Ok(told)
+    }
+
+    /// All that was told of one recipient, by scope.
+    pub(crate) fn of(&self, who: &str) -> impl Iterator<Item = (&(String, String), &Vec<Option<Standing>>)> {
+        self.chains.iter().filter(move |((recipient, _), _)| recipient == who)
     }
 
     /// What it adds up to.
@@ -67,7 +87,9 @@ impl Told {
 pub(crate) async fn overdue(log: &KafkaLog, now: i64) -> anyhow::Result<usize> {
     let told = Told::fold(&topic::read_all(log, topics::DELTAS).await?)?;
     let now = now * 1_000_000;
-    Ok(told.state().values().filter(|standing| standing.until.is_some_and(|until| until <= now)).count())
+    // Ends of those who were erased pass untold.
+    let state = told.state().into_iter().filter(|((recipient, _), _)| !told.erased.contains_key(recipient));
+    Ok(state.filter(|(_, standing)| standing.until.is_some_and(|until| until <= now)).count())
 }
 
 /// The state topic, newest record a key.
@@ -96,6 +118,10 @@ pub(crate) struct Events {
     pub(crate) told: BTreeSet<(String, i64, String)>,
     /// What each recipient and scope has to be told of, one after the other.
     pub(crate) chains: BTreeMap<(String, String), Vec<Option<Standing>>>,
+    /// Those who were erased.
+    pub(crate) erased: BTreeMap<String, Model>,
+    /// What is known of them in the end.
+    pub(crate) evidence: BTreeMap<String, Vec<(Effect, i64)>>,
 }
 
 #[derive(Default)]
@@ -118,9 +144,31 @@ impl Events {
             }
             let event: EventRecord = topic::read(consumed)?;
             let recipient = recipients.entry(event.recipient.clone()).or_default();
-            events.take(event, recipient);
+            if event.kind == "erased" {
+                events.erase(&event, recipient);
+            } else {
+                events.take(event, recipient);
+            }
         }
+        let known = recipients.into_iter().filter(|(name, _)| events.erased.contains_key(name));
+        events.evidence = known.map(|(name, recipient)| (name, recipient.evidence)).collect();
         Ok(events)
+    }
+
+    /// What holds is told again, as erased, and rests on what was kept.
+    fn erase(&mut self, event: &EventRecord, recipient: &mut Recipient) {
+        self.count += 1;
+        if !recipient.ids.insert(event.event_id.clone()) {
+            self.duplicates += 1;
+            return;
+        }
+        let model = self.erased.entry(event.recipient.clone()).or_default();
+        let Some(kept) = model.take(event, &recipient.state, &recipient.evidence) else { return };
+        recipient.evidence = kept;
+        for (scope, standing) in &recipient.state {
+            let key = (event.recipient.clone(), scope.clone());
+            self.chains.entry(key).or_default().push(Some(standing.clone()));
+        }
     }
 
     fn take(&mut self, event: EventRecord, recipient: &mut Recipient) {
@@ -136,6 +184,7 @@ impl Events {
         if ["accepted", "deferred", "rejected", "unknown"].contains(&kind.as_str()) {
             return;
         }
+        self.erased.entry(name.clone()).and_modify(Model::goes_on);
         recipient.newest_receipt = recipient.newest_receipt.max(received_at);
         recipient.evidence.push((effect, occurred_at.min(received_at)));
         let state = in_force(&recipient.evidence, recipient.newest_receipt);

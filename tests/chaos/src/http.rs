@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use serde_json::Value;
 use service::http_client::{HttpAnswer, HttpCall, HttpClient, HttpClientOptions, HttpError};
 use std::time::Duration;
 use testkit::SignedRequest;
@@ -31,6 +32,23 @@ impl Http {
             headers.insert(name, value);
         }
         self.0.call(HttpCall { method: Method::POST, url: request.url, headers, body: Bytes::from(request.body) }).await
+    }
+
+    /// Posts JSON once: status and body.
+    pub(crate) async fn post(
+        &self,
+        url: &str,
+        headers: &[(&'static str, &str)],
+        body: &Value,
+    ) -> anyhow::Result<(StatusCode, String)> {
+        let mut all = HeaderMap::new();
+        for (name, value) in headers.iter().chain(&[("content-type", "application/json")]) {
+            all.insert(*name, value.parse().with_context(|| format!("the header {name}"))?);
+        }
+        let body = Bytes::from(body.to_string());
+        let call = HttpCall { method: Method::POST, url: url.to_owned(), headers: all, body };
+        let answer = self.0.call(call).await.with_context(|| format!("POST {url}"))?;
+        Ok((answer.status, String::from_utf8_lossy(&answer.body).into_owned()))
     }
 
     /// The body of a 200; anything else is an error.

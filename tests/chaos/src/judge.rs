@@ -2,6 +2,7 @@
 
 use crate::{
     deltas::{self, Events, Told},
+    erasures::{Asked, Found},
     fact::Fact,
     http::Http,
     load::{Obligation, digest, unix_now},
@@ -32,6 +33,8 @@ pub(crate) struct Verdict {
     pub(crate) expired: u64,
     pub(crate) deltas: u64,
     pub(crate) in_force: u64,
+    /// Who was erased, and of them those of whom nothing was told afterwards.
+    pub(crate) erased: [u64; 2],
     /// Sort of fault → one line each.
     pub(crate) wrong: BTreeMap<&'static str, Vec<String>>,
 }
@@ -46,6 +49,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) facts: &'a [Fact],
     pub(crate) obligations: &'a [Obligation],
     pub(crate) providers: &'a Providers,
+    pub(crate) asked: &'a Asked,
 }
 
 impl Judge<'_> {
@@ -67,13 +71,36 @@ impl Judge<'_> {
         verdict.wrong.insert("deltas repeated", told.repeated.clone());
         verdict.wrong.insert("deltas whose before is not the former's now", told.broken.clone());
 
-        let expected = oracle::expected(self.facts, unix_now() * 1_000_000);
+        let now = unix_now() * 1_000_000;
         let table = self.export().await?;
-        let state = deltas::state_topic(&topic::read_all(self.log, topics::STATE).await?)?;
+        let records = topic::read_all(self.log, topics::STATE).await?;
         verdict.in_force = table.len() as u64;
-        verdict.wrong.insert("differences of the suppression table", differences(&expected, &table));
-        verdict.wrong.insert("differences of the deltas' fold", differences(&expected, &told.state()));
-        verdict.wrong.insert("differences of the state topic", differences(&expected, &state));
+        let Self { http, lookup, .. } = *self;
+        let found = Found { http, lookup, events: &events, told: &told, table: &table, state: &records, now };
+        verdict.wrong.insert("erasures that are not as they are to be", found.wrong(self.asked).await?);
+        verdict.erased = [self.asked.recipients.len() as u64, found.n_silent(self.asked)];
+        self.states(&mut verdict, now, &table, &deltas::state_topic(&records)?, &told.state());
+        let dead = topic::read_all(self.log, topics::DEAD_LETTER).await?;
+        let dead: anyhow::Result<Vec<DeadLetter>> = dead.iter().map(topic::read).collect();
+        let dead = dead?.into_iter().map(|dead| format!("{} {}: {}", dead.stage, dead.reason, dead.detail));
+        verdict.wrong.insert("dead letters", dead.collect());
+        verdict.wrong.insert("receipts not found", self.receipts().await);
+        Ok(verdict)
+    }
+
+    /// The table, the fold, the topic and the providers' lists, against what the senders know. Of who was erased only the
+    /// providers know as before: they hold what they were told last.
+    fn states(&self, verdict: &mut Verdict, now: i64, table: &State, state: &State, fold: &State) {
+        let of_others = |state: &State| -> State {
+            let others = state.iter().filter(|((recipient, _), _)| !self.asked.recipients.contains(recipient));
+            others.map(|(key, standing)| (key.clone(), standing.clone())).collect()
+        };
+        let mut expected = of_others(&oracle::expected(self.facts, now));
+        verdict.wrong.insert("differences of the suppression table", differences(&expected, &of_others(table)));
+        verdict.wrong.insert("differences of the deltas' fold", differences(&expected, &of_others(fold)));
+        verdict.wrong.insert("differences of the state topic", differences(&expected, &of_others(state)));
+        let erased = fold.iter().filter(|((recipient, _), _)| self.asked.recipients.contains(recipient));
+        expected.extend(erased.map(|(key, standing)| (key.clone(), standing.clone())));
         for (name, lines) in self.providers.differences(&expected) {
             let what = match name {
                 "sendgrid" => "differences of SendGrid's lists",
@@ -82,12 +109,6 @@ impl Judge<'_> {
             };
             verdict.wrong.insert(what, lines);
         }
-        let dead = topic::read_all(self.log, topics::DEAD_LETTER).await?;
-        let dead: anyhow::Result<Vec<DeadLetter>> = dead.iter().map(topic::read).collect();
-        let dead = dead?.into_iter().map(|dead| format!("{} {}: {}", dead.stage, dead.reason, dead.detail));
-        verdict.wrong.insert("dead letters", dead.collect());
-        verdict.wrong.insert("receipts not found", self.receipts().await);
-        Ok(verdict)
     }
 
     /// Every webhook that was answered 2xx lies in the log, whole.

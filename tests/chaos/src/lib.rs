@@ -5,6 +5,7 @@ mod cases;
 mod cluster;
 mod deltas;
 mod dice;
+mod erasures;
 mod fact;
 mod faults;
 mod fleet;

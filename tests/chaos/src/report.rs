@@ -20,6 +20,7 @@ pub struct Report {
     pub(crate) outages: Outages,
     pub(crate) rolled: Option<Rolled>,
     pub(crate) provider_calls: u64,
+    pub(crate) erasures_refused: u64,
     pub(crate) verdict: Verdict,
 }
 
@@ -39,6 +40,11 @@ impl Report {
         self.kills.values().sum()
     }
 
+    /// How many people were erased.
+    pub fn n_erased(&self) -> u64 {
+        self.verdict.erased[0]
+    }
+
     /// How often an outage of this sort was: the words of its line in the table, such as `broker stopped`.
     pub fn n_outages(&self, words: &str) -> u64 {
         self.outages.iter().filter(|(what, _)| what.words() == words).map(|(_, count)| *count).sum()
@@ -49,7 +55,8 @@ impl Report {
         let wrong = self.verdict.wrong.iter().map(|(what, found)| ((*what).to_owned(), json!(found.len())));
         let outages = self.outages.iter().map(|(what, count)| (what.words().to_owned(), json!(count)));
         let statuses = self.seen.statuses.iter().map(|(status, count)| (status.to_string(), json!(count)));
-        let Verdict { raw_webhooks, spooled, events, duplicates, expired, deltas, in_force, .. } = &self.verdict;
+        let Verdict { raw_webhooks, spooled, events, duplicates, expired, deltas, in_force, erased, .. } =
+            &self.verdict;
         json!({
             "seed": self.seed,
             "seconds": self.took_seconds.round(),
@@ -76,6 +83,9 @@ impl Report {
             "provider_calls": self.provider_calls,
             "deltas": deltas,
             "in_force": in_force,
+            "erased": erased[0],
+            "erased_and_silent": erased[1],
+            "erasures_refused": self.erasures_refused,
             "wrong": wrong.collect::<serde_json::Map<String, Value>>(),
             "ok": self.wrong().is_empty(),
         })
@@ -86,7 +96,8 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, value: String| writeln!(f, "  {name:<46}{value:>12}");
-        let Verdict { raw_webhooks, spooled, events, duplicates, expired, deltas, in_force, wrong } = &self.verdict;
+        let Verdict { raw_webhooks, spooled, events, duplicates, expired, deltas, in_force, erased, wrong } =
+            &self.verdict;
         line("seed", self.seed.to_string())?;
         line("seconds under load and faults", format!("{:.0}", self.took_seconds))?;
         line("seconds until all had settled", format!("{:.0}", self.settled_seconds))?;
@@ -104,6 +115,9 @@ impl fmt::Display for Report {
         line("  of them ends that passed", expired.to_string())?;
         line("deltas", deltas.to_string())?;
         line("suppressions in force", in_force.to_string())?;
+        line("people erased", erased[0].to_string())?;
+        line("  of them told of no more", erased[1].to_string())?;
+        line("  asked for again, as refused", self.erasures_refused.to_string())?;
         line("calls of providers", self.provider_calls.to_string())?;
         line("kill -9", self.n_kills().to_string())?;
         for (role, count) in &self.kills {

@@ -3,6 +3,7 @@
 use crate::{
     cases,
     cluster::Cluster,
+    erasures::{self, Asked},
     fact,
     faults::{Faults, Outages},
     fleet::Fleet,
@@ -107,8 +108,10 @@ async fn on_cluster(
     let (sources, mut variables) = signer.sources();
     let (accounts, credentials) = providers.accounts();
     variables.extend(credentials);
+    let (erasure, key) = erasures::config();
+    variables.push(key);
     let logs = &options.logs;
-    let config = format!("\n[logs]\nfilter = \"{logs}\"\n{}{sources}{accounts}", cluster.config());
+    let config = format!("\n[logs]\nfilter = \"{logs}\"\n{}{erasure}{sources}{accounts}", cluster.config());
     let common = Common { binary: options.quell.clone(), config, variables };
     let fleet = Fleet::start(dir, &common)?;
     let supervisor = tokio::spawn(fleet.clone().supervise(journal.clone()));
@@ -138,10 +141,11 @@ async fn on_cluster(
 
     let begun = Instant::now();
     fleet.ready(&http, READY_MAX).await.context("after the faults")?;
+    let lookup = fleet.addresses(Role::Lookup).into_iter().next().context("a lookup")?;
+    erasures::forgotten(&http, &lookup, &under.asked, options.settle_max).await?;
     settle::settled(&log, &fleet, &http, journal, ends, options.settle_max).await?;
     let settled = begun.elapsed();
     journal.say("settled; judging");
-    let lookup = fleet.addresses(Role::Lookup).into_iter().next().context("a lookup")?;
     let obligations = load.seen().obligations.clone();
     let judge = Judge {
         log: &log,
@@ -150,6 +154,7 @@ async fn on_cluster(
         facts: &facts,
         obligations: &obligations,
         providers: &providers,
+        asked: &under.asked,
     };
     let mut verdict = judge.judge().await?;
     std::fs::write(dir.join("cases"), cases::describe(&log, &facts, &verdict).await?)?;
@@ -175,6 +180,7 @@ async fn on_cluster(
         outages: under.outages,
         rolled: under.rolled,
         provider_calls: providers.calls(),
+        erasures_refused: under.asked.n_refused,
         verdict,
     })
 }
@@ -184,6 +190,7 @@ async fn on_cluster(
 struct Under {
     outages: Outages,
     rolled: Option<Rolled>,
+    asked: Asked,
 }
 
 /// Sends everything under what is planned.
@@ -207,13 +214,16 @@ async fn under_load(
         n_kills: AtomicU64::new(0),
     });
     let (beside, plan) = (faults.clone(), options.plan);
+    let lookup = fleet.addresses(Role::Lookup).into_iter().next().context("a lookup")?;
+    let (sender, said) = (load.clone(), journal.clone());
+    let erasing = tokio::spawn(async move { erasures::ask(&sender, &lookup, &said).await });
     let (fleet, http, journal) = (fleet.clone(), load.http.clone(), journal.clone());
     let going_on = tokio::spawn(async move {
         anyhow::Ok(match plan {
-            Plan::Chaos => Under { outages: beside.run().await?, rolled: None },
+            Plan::Chaos => Under { outages: beside.run().await?, ..Under::default() },
             Plan::Rolling => {
                 let rolled = Some(rolling::roll(&fleet, &http, &log, &journal).await?);
-                Under { outages: Outages::new(), rolled }
+                Under { rolled, ..Under::default() }
             }
             Plan::Calm => Under::default(),
         })
@@ -222,5 +232,6 @@ async fn under_load(
     faults.enough.store(true, Ordering::Relaxed);
     let under = going_on.await??;
     governor.abort();
-    sent.map(|()| under)
+    sent?;
+    Ok(Under { asked: erasing.await??, ..under })
 }

@@ -33,6 +33,7 @@ async fn nothing_is_lost_missing_or_told_twice_whatever_is_killed() {
     println!("\n{report}\n{}", report.to_json());
     assert_eq!(report.wrong().join("\n"), "");
     assert!(report.n_kills() >= 8);
+    assert!(report.n_erased() >= 24, "{}", report.n_erased());
     for words in ["broker stopped", "store stopped", "store paused"] {
         assert!(report.n_outages(words) >= 1, "{words}");
     }

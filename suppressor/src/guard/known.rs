@@ -1,10 +1,25 @@
 //! What is known of incidents: the guard's findings and operators' rulings, folded. The order in which they come to a
 //! partition does not matter: of the guard's the highest revision counts, of the operators' the latest.
+//!
+//! Nothing is known for ever. The guard's newest verdict is a partition's clock: an incident that ended [`KEPT_SECONDS`]
+//! before it is forgotten, from that verdict's position on, whatever still lies in the store. So what is forgotten is a
+//! function of the rows below a position, as marks are, and a replay forgets the same. [`Known::spent`] says which rows no
+//! position that can still be replayed has any use for.
 
 use crate::{Evidence, store::IncidentRow};
 use domain::{EventId, Group, IncidentMark, Kind, Recipient, Ruling, Timestamp};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
+
+/// How long an incident is known after its end: as long as the log keeps events, and as the longest hold after that. By
+/// then no bounce of its time is in the log, and nothing that was held for it is held any more.
+pub const KEPT_SECONDS: i64 = 180 * 86_400;
+/// How long what was said of an incident is kept beside what was said later: longer than any owner that lost its partition
+/// may still be about to write at positions between the two.
+const SETTLED_SECONDS: i64 = 7 * 86_400;
 
 /// One incident.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -96,13 +111,43 @@ impl Incident {
     }
 }
 
-/// Folds rows, in any order, to incidents by id.
+/// Folds rows, in any order, to incidents by id; without those that are forgotten.
 pub fn incidents<'a>(rows: impl IntoIterator<Item = &'a IncidentRow>) -> BTreeMap<EventId, Incident> {
-    let mut all: BTreeMap<EventId, Incident> = BTreeMap::new();
+    let (mut all, mut clock) = (BTreeMap::<EventId, Incident>::new(), Clock::default());
     for row in rows {
+        clock.note(row);
         all.entry(row.incident).and_modify(|known| known.take(row)).or_insert_with(|| Incident::of(row));
     }
+    all.retain(|_, incident| !clock.is_over(incident));
     all
+}
+
+/// When the guard last spoke. Operators' clocks are others: one that is wrong must not make everything forgotten.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Clock(Option<Timestamp>);
+
+impl Clock {
+    /// The clock of some rows.
+    pub fn of<'a>(rows: impl IntoIterator<Item = &'a IncidentRow>) -> Self {
+        let mut clock = Self::default();
+        rows.into_iter().for_each(|row| clock.note(row));
+        clock
+    }
+
+    fn note(&mut self, row: &IncidentRow) {
+        if row.revision > 0 {
+            self.0 = self.0.max(Some(row.decided_at));
+        }
+    }
+
+    /// Whether an incident is so long over that it is forgotten.
+    pub fn is_over(self, incident: &Incident) -> bool {
+        self.is_past(incident.to, KEPT_SECONDS)
+    }
+
+    fn is_past(self, at: Timestamp, seconds: i64) -> bool {
+        self.0.is_some_and(|clock| at.plus_seconds(seconds) < clock)
+    }
 }
 
 /// The incidents of each partition by position: a cache of what the store has (R8, R9).
@@ -132,6 +177,39 @@ impl Known {
         self.since.entry(partition).or_default().insert(position, row);
     }
 
+    /// Rows of a partition that no position at or after `horizon` has any use for, as all of these have others below them:
+    /// a newer verdict or ruling that settled, or what makes their incident forgotten. The row that is the clock stays. What
+    /// lies at or after the horizon decides nothing here: it may yet be processed again, or never be committed.
+    pub fn spent(&self, partition: u32, horizon: u64) -> Vec<u64> {
+        let Some(since) = self.since.get(&partition) else { return Vec::new() };
+        let below: Vec<(u64, &IncidentRow)> = since.range(..horizon).map(|(position, row)| (*position, row)).collect();
+        let spoken = below.iter().filter(|(_, row)| row.revision > 0);
+        let Some(newest) = spoken.max_by_key(|(position, row)| (row.decided_at, *position)) else { return Vec::new() };
+        let clock = Clock(Some(newest.1.decided_at));
+        let known = incidents(below.iter().map(|(_, row)| *row));
+        // Of what settled, the row that counts most: of the guard's and of the operators', for each incident.
+        let mut settled: BTreeMap<(EventId, bool), (Rank, Reverse<u64>)> = BTreeMap::new();
+        for (position, row) in below.iter().filter(|(_, row)| clock.is_past(row.decided_at, SETTLED_SECONDS)) {
+            // Of two that say the same the first counts.
+            let found = (rank(row), Reverse(*position));
+            let best = settled.entry((row.incident, row.revision == 0)).or_insert(found);
+            *best = (*best).max(found);
+        }
+        let is_spent = |position: u64, row: &IncidentRow| {
+            let better = settled.get(&(row.incident, row.revision == 0));
+            !known.contains_key(&row.incident) || better.is_some_and(|better| *better > (rank(row), Reverse(position)))
+        };
+        let spent = below.iter().filter(|(position, row)| *position != newest.0 && is_spent(*position, row));
+        spent.map(|(position, _)| *position).collect()
+    }
+
+    /// Forgets rows that are in the store no more.
+    pub fn drop_rows(&mut self, partition: u32, positions: &[u64]) {
+        if let Some(since) = self.since.get_mut(&partition) {
+            positions.iter().for_each(|position| drop(since.remove(position)));
+        }
+    }
+
     /// In which incidents a row of evidence is, by what its partition knew before a position. Only hard bounces that are
     /// the recipient's own failure are, and a confirmed incident says no more of them than none.
     pub fn marks(&self, partition: u32, position: u64, recipient: &Recipient, row: &Evidence) -> Vec<IncidentMark> {
@@ -139,11 +217,23 @@ impl Known {
         if row.kind != Kind::BouncedHard || !row.is_own_failure() {
             return Vec::new();
         }
-        let known = since.range(..position).map(|(_, known)| known);
-        let known = known.filter(|known| known.group.holds(recipient, &row.provider));
-        let marks = incidents(known).into_values().map(|incident| incident.mark());
+        let before = || since.range(..position).map(|(_, known)| known);
+        let clock = Clock::of(before());
+        let known = incidents(before().filter(|known| known.group.holds(recipient, &row.provider)));
+        let known = known.into_values().filter(|incident| !clock.is_over(incident));
+        let marks = known.map(|incident| incident.mark());
         let told = marks.filter(|mark| mark.reaches(recipient, &row.provider, row.effective_at()));
         told.filter(|mark| mark.ruling != Ruling::Confirmed).collect()
+    }
+}
+
+/// How much a row counts beside others of its incident and its kind.
+type Rank = (u32, Timestamp, Ruling);
+
+fn rank(row: &IncidentRow) -> Rank {
+    match row.revision {
+        0 => (0, row.decided_at, row.ruling),
+        revision => (revision, Timestamp::EPOCH, Ruling::Held),
     }
 }
 
@@ -200,18 +290,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn marks_go_by_position_group_and_time() {
-        let mut known = Known::default();
-        known.add(0, 10, found(1, 300, false));
-        known.add(0, 20, ruled(Ruling::Undone, 250));
-        let jane = Recipient::email("jane@one.example").unwrap();
-        let row = |seconds: i64| Evidence {
+    const DAY: i64 = 86_400;
+
+    fn row_of(id: u64, spoken: IncidentRow, from: i64, to: i64) -> IncidentRow {
+        IncidentRow { incident: EventId::derive(&[&id.to_string()]), from: at(from), to: at(to), ..spoken }
+    }
+
+    fn bounce(position: u64, seconds: i64) -> Evidence {
+        Evidence {
             event_id: EventId::derive(&["e"]),
             occurred_at: at(seconds),
-            received_at: at(1_000),
+            received_at: at(seconds),
             rules: 1,
-            position: 15,
+            position,
             policy: 0,
             kind: Kind::BouncedHard,
             provider: "sendgrid".to_owned(),
@@ -225,7 +316,78 @@ mod tests {
             actor: None,
             note: None,
             marks: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn an_incident_is_forgotten_from_the_position_that_says_how_late_it_is() {
+        let mut known = Known::default();
+        let spoken = |seconds: i64| IncidentRow { decided_at: at(seconds), ..found(1, 0, true) };
+        known.add(0, 10, row_of(1, spoken(10 * DAY), 9 * DAY, 10 * DAY));
+        known.add(0, 20, IncidentRow { incident: EventId::derive(&["1"]), ..ruled(Ruling::Undone, 11 * DAY) });
+        // An operator's clock moves nothing.
+        known.add(0, 30, IncidentRow { incident: EventId::derive(&["1"]), ..ruled(Ruling::Undone, 900 * DAY) });
+        known.add(0, 40, row_of(2, spoken(190 * DAY), 189 * DAY, 190 * DAY));
+        known.add(0, 50, row_of(3, spoken(190 * DAY + 1), 189 * DAY, 190 * DAY));
+        let jane = Recipient::email("jane@one.example").unwrap();
+        let late = |position: u64| known.marks(0, position, &jane, &bounce(position, 9 * DAY + DAY / 2)).len();
+        assert_eq!([late(11), late(41), late(51), late(99)], [1, 1, 0, 0]);
+        assert_eq!(known.marks(0, 51, &jane, &bounce(51, 189 * DAY + 5)).len(), 2);
+        let rows: Vec<&IncidentRow> = known.since[&0].values().collect();
+        assert_eq!(incidents(rows).len(), 2);
+        // What is spent goes below the horizon alone; the verdict that is the clock stays.
+        assert_eq!(known.spent(0, 50), Vec::<u64>::new());
+        assert_eq!(known.spent(0, 51), [10, 20, 30]);
+        assert_eq!(known.spent(1, 51), Vec::<u64>::new());
+    }
+
+    /// Whatever is told of incidents in whatever order: without the rows that are spent, each position from the horizon on
+    /// has the same marks, and the rows that are left are bounded by what was told lately.
+    #[test]
+    fn without_what_is_spent_every_later_position_has_the_same_marks() {
+        let mut random = event_log::memory::SplitMix64::new(7);
+        let jane = Recipient::email("jane@one.example").unwrap();
+        let (mut n_spent, mut n_marked) = (0, 0);
+        for _ in 0..400 {
+            let (mut whole, mut day) = (Known::default(), 0_i64);
+            for position in 0..40 {
+                day += [0, 0, 1, 9, 40][random.below(5) as usize];
+                let id = random.below(5);
+                // An incident has one beginning.
+                let from = id as i64 * 60 * DAY;
+                let row = match random.below(3) {
+                    0 => ruled([Ruling::Confirmed, Ruling::Undone][random.below(2) as usize], day * DAY),
+                    _ => IncidentRow { decided_at: at(day * DAY), ..found(1 + random.below(4) as u32, 0, false) },
+                };
+                let to = from + (1 + i64::from(row.revision)) * DAY;
+                whole.add(0, position, row_of(id, row, from, to));
+            }
+            let horizon = random.below(41);
+            let mut left = Known::default();
+            left.load(0, whole.since[&0].clone().into_iter().collect());
+            let spent = left.spent(0, horizon);
+            left.drop_rows(0, &spent);
+            n_spent += spent.len();
+            for position in horizon..=40 {
+                for of in 0..5 {
+                    let bounce = bounce(position, of * 60 * DAY + DAY / 2);
+                    let marks = whole.marks(0, position, &jane, &bounce);
+                    n_marked += marks.len();
+                    assert_eq!(left.marks(0, position, &jane, &bounce), marks);
+                }
+            }
+            assert_eq!(left.spent(0, horizon), Vec::<u64>::new());
+        }
+        assert!(n_spent > 1_000 && n_marked > 10_000, "{n_spent} {n_marked}");
+    }
+
+    #[test]
+    fn marks_go_by_position_group_and_time() {
+        let mut known = Known::default();
+        known.add(0, 10, found(1, 300, false));
+        known.add(0, 20, ruled(Ruling::Undone, 250));
+        let jane = Recipient::email("jane@one.example").unwrap();
+        let row = |seconds: i64| bounce(15, seconds);
         let rulings = |position, recipient: &Recipient, row: &Evidence| {
             known.marks(0, position, recipient, row).iter().map(|mark| mark.ruling).collect::<Vec<_>>()
         };

@@ -15,5 +15,5 @@ pub mod known;
 pub mod memory;
 mod stage;
 
-pub use known::{Incident, incidents};
+pub use known::{Clock, Incident, KEPT_SECONDS, incidents};
 pub use stage::{Guard, GuardMetrics, NoGuardMetrics};

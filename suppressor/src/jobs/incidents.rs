@@ -2,7 +2,7 @@
 //! that came before it.
 //!
 //! A sweep reads every recipient once and appends a `reconsidered` event for those of the group alone whose bounces a
-//! verdict changes. It begins once every partition has applied the verdict (what comes later is marked by its position),
+//! verdict changes. How far each sweep is stands in one note, that of an incident for as long as it is known. It begins once every partition has applied the verdict (what comes later is marked by its position),
 //! and resumes where it was. There is one for each thing that is said of an incident: that it began (its first bounces came
 //! before it was found), that it is over (bounces told late may lie in its last part), and each ruling.
 
@@ -10,7 +10,7 @@ use super::{InnerEvent, JobError, inner_event};
 use crate::{
     Evidence, History, Store,
     evidence::inner,
-    guard::{Incident, incidents},
+    guard::{Clock, Incident, incidents},
     store::IncidentRow,
 };
 use domain::{CanonicalEvent, Channel, EventId, Group, IncidentMark, Kind, RecipientKey, Ruling, Timestamp};
@@ -19,6 +19,10 @@ use schemas::{encode, topics, wire::IncidentVerdict};
 use std::collections::{BTreeMap, HashMap};
 
 const OVER: &str = "over";
+/// How far the sweeps are: for each incident a line of id, tag, and the key to go on after.
+const NOTE: &str = "incidents";
+/// Rulings of one incident, until those that later ones settled are gone from the store.
+const RULINGS_MAX: usize = 100;
 const PAGE: usize = 500;
 const APPENDS_AT_ONCE: usize = 64;
 /// A ruling that some partition has not applied by then may be lacking there.
@@ -26,7 +30,7 @@ const IN_FLIGHT_SECONDS: i64 = 60;
 /// How long it is then waited for.
 const MEND_SECONDS: i64 = 300;
 
-/// Every incident that was ever told of, as the first partition knows it.
+/// Every incident that is not forgotten, as the first partition knows it.
 pub async fn known(store: &dyn Store) -> Result<BTreeMap<EventId, Incident>, JobError> {
     let rows = store.incidents(0).await?;
     Ok(incidents(rows.iter().map(|(_, row)| row)))
@@ -41,7 +45,11 @@ pub async fn rule(
     now: Timestamp,
     (by, note): (&str, &str),
 ) -> Result<Option<Incident>, JobError> {
-    let Some(known) = known(store).await?.remove(&incident) else { return Ok(None) };
+    let rows = store.incidents(0).await?;
+    let Some(known) = incidents(rows.iter().map(|(_, row)| row)).remove(&incident) else { return Ok(None) };
+    if rows.iter().filter(|(_, row)| row.incident == incident && row.revision == 0).count() >= RULINGS_MAX {
+        return Err(JobError::TooManyRulings);
+    }
     // Later than what was ruled before, also by a clock that is behind.
     let ruled_at = Some(known.ruled_at.map_or(now, |before| now.max(before.next())));
     let note = Some(note.to_owned()).filter(|note| !note.is_empty());
@@ -98,13 +106,16 @@ impl Sweeps {
     /// Goes on by a page.
     pub async fn step(&mut self, store: &dyn Store, log: &dyn Append, now: Timestamp) -> Result<Swept, JobError> {
         let known = known(store).await?;
+        let mut progress = Progress::read(store, &known).await?;
+        self.done.retain(|id, _| known.contains_key(id));
+        self.mended.retain(|id, _| known.contains_key(id));
         let lasts = |incident: &&Incident| !incident.is_over && incident.to > now && incident.ruling == Ruling::Held;
         let open = known.values().filter(lasts).count();
         for incident in known.into_values() {
             if self.done.get(&incident.id) == Some(&incident.tag()) {
                 continue;
             }
-            let Some(after) = pending(store, &incident).await? else {
+            let Some(after) = progress.pending(&incident) else {
                 self.done.insert(incident.id, incident.tag());
                 continue;
             };
@@ -117,7 +128,9 @@ impl Sweeps {
                     continue;
                 }
             }
-            let (appended, over) = page(store, log, &incident, &after, now).await?;
+            let (appended, next) = page(store, log, &incident, &after, now).await?;
+            let over = next.is_none();
+            progress.note(store, &incident, next).await?;
             let ruled = Some(incident.ruling).filter(|ruling| over && *ruling != Ruling::Held);
             return Ok(Swept { appended, over: false, ruled, open });
         }
@@ -147,19 +160,34 @@ impl Sweeps {
     }
 }
 
-fn note_of(incident: &Incident) -> String {
-    format!("incident.{}", incident.id)
-}
+/// How far the sweeps of known incidents are: the tag of each one's sweep, and after which key it goes on.
+struct Progress(BTreeMap<EventId, (String, String)>);
 
-/// After which key to go on; `None` where the sweep is over.
-async fn pending(store: &dyn Store, incident: &Incident) -> Result<Option<String>, JobError> {
-    let note = store.note(&note_of(incident)).await?.unwrap_or_default();
-    Ok(match note.split_once('\n') {
-        Some((tag, OVER)) if tag == incident.tag() => None,
-        Some((tag, after)) if tag == incident.tag() => Some(after.to_owned()),
-        // That of what was said before.
-        _ => Some(String::new()),
-    })
+impl Progress {
+    async fn read(store: &dyn Store, known: &BTreeMap<EventId, Incident>) -> Result<Self, JobError> {
+        let note = store.note(NOTE).await?.unwrap_or_default();
+        let line = |line: &str| {
+            let mut fields = line.splitn(3, '\t');
+            let (id, tag, after) = (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
+            Some((id, (tag.to_owned(), after.to_owned())))
+        };
+        Ok(Self(note.lines().filter_map(line).filter(|(id, _)| known.contains_key(id)).collect()))
+    }
+
+    /// After which key to go on; `None` where the sweep is over.
+    fn pending(&self, incident: &Incident) -> Option<String> {
+        match self.0.get(&incident.id) {
+            Some((tag, after)) if *tag == incident.tag() => Some(after.clone()).filter(|after| after != OVER),
+            // That of what was said before.
+            _ => Some(String::new()),
+        }
+    }
+
+    async fn note(&mut self, store: &dyn Store, incident: &Incident, next: Option<String>) -> Result<(), JobError> {
+        self.0.insert(incident.id, (incident.tag(), next.unwrap_or_else(|| OVER.to_owned())));
+        let lines: Vec<String> = self.0.iter().map(|(id, (tag, after))| format!("{id}\t{tag}\t{after}")).collect();
+        Ok(store.put_note(NOTE, &lines.join("\n")).await?)
+    }
 }
 
 /// The partitions that do not know what the first one does, or are not past it; and which of them lack the ruling.
@@ -167,6 +195,10 @@ async fn lacking(store: &dyn Store, log: &dyn Append, incident: &Incident) -> Re
     let mut lacking = Vec::new();
     for partition in 0..log.partitions(topics::EVENTS)? {
         let rows = store.incidents(partition).await?;
+        if Clock::of(rows.iter().map(|(_, row)| row)).is_over(incident) {
+            // Forgotten there: its bounces are marked no more.
+            continue;
+        }
         let rows: Vec<&(u64, IncidentRow)> = rows.iter().filter(|(_, row)| row.incident == incident.id).collect();
         let here = incidents(rows.iter().map(|(_, row)| row)).remove(&incident.id);
         let since = rows.iter().map(|(position, _)| *position).max();
@@ -185,7 +217,7 @@ async fn page(
     incident: &Incident,
     after: &str,
     now: Timestamp,
-) -> Result<(usize, bool), JobError> {
+) -> Result<(usize, Option<String>), JobError> {
     let page = store.scan(Some(after).filter(|after| !after.is_empty()), PAGE).await?;
     let events: Vec<CanonicalEvent> = page
         .items
@@ -194,10 +226,7 @@ async fn page(
         .map(|(key, _)| reconsidered(key, incident, now))
         .collect::<Result<_, JobError>>()?;
     let count = inner_event::append_all(log, events, APPENDS_AT_ONCE).await?;
-    let over = page.next.is_none();
-    let at = page.next.unwrap_or_else(|| OVER.to_owned());
-    store.put_note(&note_of(incident), &format!("{}\n{at}", incident.tag())).await?;
-    Ok((count, over))
+    Ok((count, page.next))
 }
 
 /// Whether a bounce of the recipient is in the incident, and its rows say something else of it.

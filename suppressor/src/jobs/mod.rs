@@ -28,6 +28,9 @@ pub enum JobError {
     /// An event cannot be written.
     #[error(transparent)]
     Encode(#[from] schemas::EncodeError),
+    /// An incident was ruled on over and over.
+    #[error("this incident was ruled on too often within a week; the newest ruling holds, try again in some days")]
+    TooManyRulings,
     /// The policy cannot be used.
     #[error(transparent)]
     Policy(#[from] crate::PolicyError),

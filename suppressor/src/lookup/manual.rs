@@ -267,7 +267,9 @@ fn append_problem(error: JobError) -> Problem {
             Problem::unavailable(detail)
         }
         JobError::Append(AppendError::TooLarge { .. }) => Problem::too_large("the event is larger than the log takes"),
-        JobError::Encode(_) | JobError::Policy(_) => Problem::internal("the event cannot be written"),
+        JobError::Encode(_) | JobError::Policy(_) | JobError::TooManyRulings => {
+            Problem::internal("the event cannot be written")
+        }
     }
 }
 

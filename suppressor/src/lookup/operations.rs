@@ -104,6 +104,7 @@ pub(super) fn all_tenants(caller: &Caller) -> Result<(), Problem> {
 pub(super) fn failed(error: JobError) -> Problem {
     match error {
         JobError::Policy(error) => Problem::bad_request(error.to_string()),
+        JobError::TooManyRulings => Problem::conflict(error.to_string()),
         JobError::Encode(error) => Problem::internal(error.to_string()),
         JobError::Store(_) | JobError::Append(_) | JobError::Browse(_) => Problem::unavailable(error.to_string()),
     }

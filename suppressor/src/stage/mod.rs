@@ -13,7 +13,7 @@ use crate::{
     evidence::{Engagement, Evidence, History},
     guard::{count::Counter, known::Known},
     policy::{BUILT_IN_VERSION, Policy, decide, policy_version, trimmable},
-    store::{Due, InForce, MessageEntry, PolicyRow, Store, StoreError, Write},
+    store::{Due, InForce, IncidentRow, MessageEntry, PolicyRow, Store, StoreError, Write},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -84,8 +84,9 @@ impl<S: Store> Suppressor<S> {
             self.load_policies(consumed.position.partition).await?;
         }
         self.counter = Counter::default();
+        let floors = self.floors(records);
         // Neither needs the other: one way to the store and back instead of two.
-        let (mut works, plain) = try_join(self.load(records, &reads), self.seen_plain(&reads)).await?;
+        let (mut works, plain) = try_join(self.load(&floors, records, &reads), self.seen_plain(&reads)).await?;
         let seen = self.seen(&reads, &works, plain).await?;
         let mut seen_here: HashMap<EventId, u64> = HashMap::new();
         let mut outputs = Outputs { verdicts: Vec::with_capacity(records.len()) };
@@ -101,8 +102,8 @@ impl<S: Store> Suppressor<S> {
                     Verdict { fate: Fate::Emitted, outputs: Vec::new() }
                 }
                 Read::Incident(row) => {
-                    self.store.put_incident(partition, number, (*row).clone()).await.map_err(unavailable)?;
-                    self.incidents.add(partition, number, *row);
+                    let floor = floors.get(&partition).copied().unwrap_or(0);
+                    self.take_incident(partition, number, *row, floor).await?;
                     Verdict { fate: Fate::Emitted, outputs: Vec::new() }
                 }
                 Read::Event(event) => {
@@ -133,13 +134,29 @@ impl<S: Store> Suppressor<S> {
         Ok(outputs)
     }
 
-    /// Loads every recipient of the batch once; what overridden, committed evidence allows is trimmed right here (R6).
-    async fn load(&self, records: &[Consumed], reads: &[Read]) -> Result<BTreeMap<RecipientKey, Work>, StageError> {
+    /// Below which number of each partition nothing is processed or applied again. Everything below the batch's first record
+    /// of a partition is committed; what the store may have lost of it decides on what it had before it, so that is kept for
+    /// as long (R4).
+    fn floors(&self, records: &[Consumed]) -> HashMap<u32, u64> {
+        let window = self.store.sync_window();
         let mut floors: HashMap<u32, u64> = HashMap::new();
+        for consumed in records {
+            let number = consumed.position.number().saturating_sub(window);
+            let floor = floors.entry(consumed.position.partition).or_insert(number);
+            *floor = number.min(*floor);
+        }
+        floors
+    }
+
+    /// Loads every recipient of the batch once; what overridden, committed evidence allows is trimmed right here (R6).
+    async fn load(
+        &self,
+        floors: &HashMap<u32, u64>,
+        records: &[Consumed],
+        reads: &[Read],
+    ) -> Result<BTreeMap<RecipientKey, Work>, StageError> {
         let mut wanted: BTreeMap<RecipientKey, u32> = BTreeMap::new();
         for (consumed, read) in records.iter().zip(reads) {
-            let floor = floors.entry(consumed.position.partition).or_insert(u64::MAX);
-            *floor = (*floor).min(consumed.position.number());
             if let Read::Event(event) = read {
                 wanted.insert(event.key(), consumed.position.partition);
             }
@@ -148,10 +165,7 @@ impl<S: Store> Suppressor<S> {
         let histories = self.store.load(&keys).await.map_err(unavailable)?;
         let mut works = BTreeMap::new();
         for ((key, partition), mut history) in wanted.into_iter().zip(histories) {
-            // Everything below the batch's first record of this partition is committed.
-            // What may be applied again decides on the evidence of its time, so that is kept for as long (R4).
-            let committed = floors.get(&partition).copied().unwrap_or(0).saturating_sub(self.store.sync_window());
-            let mut trimmed = trimmable(&history, committed);
+            let mut trimmed = trimmable(&history, floors.get(&partition).copied().unwrap_or(0));
             if !trimmed.is_empty() && !self.policies.heal() {
                 let soft = |row: &Evidence| row.kind == Kind::BouncedSoft;
                 trimmed.retain(|gone| !history.rows.iter().any(|row| soft(row) && row.row_key() == *gone));
@@ -221,6 +235,24 @@ impl<S: Store> Suppressor<S> {
         };
         self.store.put_policy(partition, number, row).await.map_err(unavailable)?;
         self.policies.add(partition, number, policy);
+        Ok(())
+    }
+
+    /// Keeps what was said of an incident; what that makes superfluous goes, below the floor.
+    async fn take_incident(
+        &mut self,
+        partition: u32,
+        number: u64,
+        row: IncidentRow,
+        floor: u64,
+    ) -> Result<(), StageError> {
+        self.store.put_incident(partition, number, row.clone()).await.map_err(unavailable)?;
+        self.incidents.add(partition, number, row);
+        let spent = self.incidents.spent(partition, floor);
+        if !spent.is_empty() {
+            self.store.drop_incidents(partition, &spent).await.map_err(unavailable)?;
+            self.incidents.drop_rows(partition, &spent);
+        }
         Ok(())
     }
 

@@ -247,6 +247,10 @@ impl<S: Store> Store for Erasing<S> {
         self.store.incidents(partition).await
     }
 
+    async fn drop_incidents(&self, partition: u32, positions: &[u64]) -> Result<(), StoreError> {
+        self.store.drop_incidents(partition, positions).await
+    }
+
     async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {
         self.store.erased_up_to().await
     }

@@ -384,6 +384,14 @@ impl Store for MemoryStore {
         Ok(rows.map(|rows| rows.iter().map(|(at, row)| (*at, row.clone())).collect()).unwrap_or_default())
     }
 
+    async fn drop_incidents(&self, partition: u32, positions: &[u64]) -> Result<(), StoreError> {
+        for position in positions {
+            self.weather.step().await?;
+            self.tables().incidents.entry(partition).or_default().remove(position);
+        }
+        Ok(())
+    }
+
     async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {
         self.weather.step().await?;
         let mut newest = BTreeMap::new();

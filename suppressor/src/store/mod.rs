@@ -255,6 +255,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Everything known of incidents in a partition with the position since which it is, oldest first.
     async fn incidents(&self, partition: u32) -> Result<Vec<(u64, IncidentRow)>, StoreError>;
 
+    /// Deletes rows that nothing needs any more: of each it is known at which position it lies. What is written there again
+    /// later, by an owner of before, stays away or says the same.
+    async fn drop_incidents(&self, partition: u32, positions: &[u64]) -> Result<(), StoreError>;
+
     /// The newest erasure of each partition.
     async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError>;
 

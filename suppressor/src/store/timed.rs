@@ -46,6 +46,8 @@ pub enum Operation {
     PutIncident,
     /// [`Store::incidents`].
     Incidents,
+    /// [`Store::drop_incidents`].
+    DropIncidents,
     /// [`Store::erased_up_to`], [`Store::erased`] and [`Store::erased_at`].
     Erased,
     /// [`Store::put_erased`].
@@ -58,7 +60,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every one, in declaration order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Load,
         Self::Seen,
         Self::Apply,
@@ -74,6 +76,7 @@ impl Operation {
         Self::Policies,
         Self::PutIncident,
         Self::Incidents,
+        Self::DropIncidents,
         Self::Erased,
         Self::PutErased,
         Self::Note,
@@ -98,6 +101,7 @@ impl Operation {
             Self::Policies => "policies",
             Self::PutIncident => "put_incident",
             Self::Incidents => "incidents",
+            Self::DropIncidents => "drop_incidents",
             Self::Erased => "erased",
             Self::PutErased => "put_erased",
             Self::Note => "note",
@@ -210,6 +214,10 @@ impl<S: Store> Store for Timed<S> {
 
     async fn incidents(&self, partition: u32) -> Result<Vec<(u64, IncidentRow)>, StoreError> {
         self.timed(Operation::Incidents, self.store.incidents(partition)).await
+    }
+
+    async fn drop_incidents(&self, partition: u32, positions: &[u64]) -> Result<(), StoreError> {
+        self.timed(Operation::DropIncidents, self.store.drop_incidents(partition, positions)).await
     }
 
     async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {

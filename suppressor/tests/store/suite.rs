@@ -174,6 +174,15 @@ async fn policies_incidents_and_notes() {
         store.put_incident(1, 4, incident(1)).await.unwrap();
         assert_eq!(store.incidents(1).await.unwrap(), [(4, incident(1)), (8, incident(2))], "{name}");
         assert_eq!(store.incidents(0).await.unwrap(), [], "{name}");
+        // What goes, goes alone; written again by an owner of before it stays away or says the same; what comes later stays.
+        store.put_incident(2, 4, incident(1)).await.unwrap();
+        store.put_incident(1, 9, incident(3)).await.unwrap();
+        store.drop_incidents(1, &[4, 8]).await.unwrap();
+        store.drop_incidents(1, &[4, 5]).await.unwrap();
+        assert_eq!(store.incidents(1).await.unwrap(), [(9, incident(3))], "{name}");
+        assert_eq!(store.incidents(2).await.unwrap(), [(4, incident(1))], "{name}");
+        store.put_incident(1, 12, incident(4)).await.unwrap();
+        assert_eq!(store.incidents(1).await.unwrap(), [(9, incident(3)), (12, incident(4))], "{name}");
         store.put_policy(1, 7, policy(2)).await.unwrap();
         store.put_policy(1, 3, policy(1)).await.unwrap();
         store.put_policy(2, 1, policy(9)).await.unwrap();

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use suppressor::{evidence::inner, jobs::InnerEvent};
 
 pub(crate) const DAY: i64 = 86_400;
+/// About as long as an incident is known after its end.
+pub(crate) const LATE_DAYS: i64 = 170;
 /// 2026-01-20: the first day of every world.
 const FIRST_DAY: i64 = 1_768_867_200;
 
@@ -131,7 +133,10 @@ impl Outside {
         let kind = if is_bounce { Kind::BouncedHard } else { weighed(random, &KINDS) };
         let today = (now.as_seconds() - FIRST_DAY) / DAY;
         // Few days, so that times collide; sometimes a provider's clock is ahead.
-        let ago = i64::try_from(random.below(12)).unwrap_or(0);
+        // Where incidents are, some are told so late that theirs may be forgotten.
+        let is_late = self.has_incidents && random.below(4) == 0;
+        let late = if is_late { LATE_DAYS + i64::try_from(random.below(20)).unwrap_or(0) } else { 0 };
+        let ago = late + i64::try_from(random.below(12)).unwrap_or(0);
         let at = if random.below(15) == 0 { day(today + 2) } else { day((today - ago).max(0)) };
         let scoped = matches!(kind, Kind::Unsubscribed | Kind::Resubscribed);
         let fact = Fact {
@@ -211,7 +216,10 @@ impl Outside {
         let verdict = if !self.incidents.is_empty() && random.below(2) == 0 {
             let at = random.below(self.incidents.len() as u64) as usize;
             let known = &mut self.incidents[at];
-            if !known.is_over {
+            if !known.is_over && now.as_micros() > later(known.to, LATE_DAYS.unsigned_abs() / 2) {
+                // Nothing was told of it in its last hour: it is over since.
+                (known.revision, known.is_over, known.decided_at) = (known.revision + 1, true, now.as_micros());
+            } else if !known.is_over {
                 known.revision += 1;
                 (known.to, known.is_over) = (later(known.to, random.below(3)), random.below(2) == 0);
                 known.decided_at = now.as_micros();
@@ -251,11 +259,13 @@ impl Outside {
         (0..n_partitions).map(|partition| Item::Incident(partition, Box::new(verdict.clone()))).collect()
     }
 
-    /// Every incident that goes on is over, as the guard says of each at last.
+    /// Every incident that goes on is over, as the guard says of each at last. Its clock stands still where nothing is told.
     pub(crate) fn end_incidents(&mut self, now: Timestamp, n_partitions: u32) -> Vec<Item> {
+        let newest = self.incidents.iter().map(|known| known.decided_at).max().unwrap_or_default();
+        let now = (newest + DAY * 1_000_000).min(now.as_micros());
         let open = self.incidents.iter_mut().filter(|known| !known.is_over);
         let ended = open.map(|known| {
-            (known.revision, known.is_over, known.decided_at) = (known.revision + 1, true, now.as_micros());
+            (known.revision, known.is_over, known.decided_at) = (known.revision + 1, true, now);
             known.clone()
         });
         let all = |verdict: IncidentVerdict| {

@@ -15,8 +15,13 @@ use suppressor::{
     Evidence, Policy,
     erasure::{ErasureKey, keep},
     evidence::inner,
+    guard::incidents,
     policy::decide,
+    store::IncidentRow,
 };
+
+/// How long an incident is known after its end.
+const KEPT_MICROS: i64 = 180 * 86_400 * 1_000_000;
 
 /// The key of every pseudonym here.
 pub(crate) fn erasure_key() -> ErasureKey {
@@ -121,7 +126,7 @@ impl Fold {
         let mut row = Evidence::of(&event, number, in_partition);
         if let Some(row) = row.as_mut().filter(|row| row.kind == Kind::BouncedHard && row.is_own_failure()) {
             let verdicts = self.verdicts.get(&partition).map(Vec::as_slice).unwrap_or_default();
-            let known = Spoken::all(verdicts).into_values();
+            let known = Spoken::known(verdicts).into_values();
             let marks = known.filter(|spoken| spoken.has(&event.key(), row)).filter_map(|spoken| spoken.mark().ok());
             row.marks = marks.filter(|mark| mark.ruling != Ruling::Confirmed).collect();
         }
@@ -198,10 +203,24 @@ impl Fold {
         self.verdicts.get(&0).map_or(0, |verdicts| verdicts.len() as u64)
     }
 
+    /// What a partition's store keeps of incidents is what it was told of those that are known. How many of the records are
+    /// no longer kept.
+    pub(crate) fn incidents_kept(&self, partition: u32, kept: &[IncidentRow]) -> Result<u64, Red> {
+        let verdicts = self.verdicts.get(&partition).map(Vec::as_slice).unwrap_or_default();
+        let expected: Vec<_> = Spoken::known(verdicts).into_values().filter_map(|spoken| spoken.mark().ok()).collect();
+        let mut found: Vec<_> = incidents(kept).into_values().map(|incident| incident.mark()).collect();
+        found.sort_by_key(|mark| mark.incident.to_string());
+        if found != expected {
+            let detail = format!("partition {partition}: incidents kept are\n  {found:?}, known\n  {expected:?}");
+            return Err(Red::new(Invariant::StateMatchesLog, detail));
+        }
+        Ok((verdicts.len() as u64).saturating_sub(kept.len() as u64))
+    }
+
     /// Every bounce in an incident has been told what holds for it at last; none outside of one has.
     pub(crate) fn incidents_reach(&self) -> Result<(), Red> {
         let Some(verdicts) = self.verdicts.get(&0) else { return Ok(()) };
-        let known = Spoken::all(verdicts);
+        let known = Spoken::known(verdicts);
         for (key, folded) in &self.recipients {
             // What was kept is not told again.
             let rows: Vec<Evidence> = folded.since_erased().cloned().collect();
@@ -265,6 +284,15 @@ impl Spoken {
                 (spoken.ruling, spoken.ruled_at) = (ruling, verdict.decided_at);
             }
         }
+        all
+    }
+
+    /// Without what is forgotten: what ended half a year before the guard spoke last.
+    fn known(verdicts: &[IncidentVerdict]) -> BTreeMap<&str, Self> {
+        let spoken = verdicts.iter().filter(|verdict| verdict.revision > 0);
+        let newest = spoken.map(|verdict| verdict.decided_at).max().unwrap_or_default();
+        let mut all = Self::all(verdicts);
+        all.retain(|_, spoken| spoken.last.to >= newest - KEPT_MICROS);
         all
     }
 

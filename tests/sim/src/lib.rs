@@ -88,6 +88,8 @@ pub struct Seen {
     pub n_policies: u64,
     /// Verdicts on incidents in the log.
     pub n_verdicts: u64,
+    /// Of these, counted in each partition, those that the store no longer keeps.
+    pub n_verdicts_spent: u64,
     /// Deltas that say that something is provisional.
     pub n_provisional: u64,
     /// Erased recipients of whom nothing older was left.
@@ -112,6 +114,7 @@ impl std::ops::AddAssign for Seen {
         self.n_expired += other.n_expired;
         self.n_policies += other.n_policies;
         self.n_verdicts += other.n_verdicts;
+        self.n_verdicts_spent += other.n_verdicts_spent;
         self.n_provisional += other.n_provisional;
         self.n_forgotten += other.n_forgotten;
         self.n_rewinds += other.n_rewinds;

@@ -14,6 +14,7 @@ use suppressor::{
     History, Store, StoreError,
     erasure::Erased,
     evidence::RowKey,
+    guard::incidents,
     store::{
         Due, ErasedAt, InForce, IncidentRow, MessageEntry, Page, PolicyRow, Write, erasing::Erasing,
         memory::MemoryStore,
@@ -53,6 +54,8 @@ pub enum Bug {
     R9NewestPolicy,
     /// A verdict on an incident holds from when it is stored, and not from its position.
     IncidentByWallTime,
+    /// What is said of an incident goes from the store before what makes it forgotten is committed.
+    IncidentForgottenAtOnce,
     /// A lane that begins takes deltas for covered by `state` that came after it.
     LaneCoversTooMuch,
     /// No breach: the group loses its positions, and the owner must refuse to start (R4).
@@ -61,7 +64,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every breach.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::R1Register,
         Self::R2StoredIsKnown,
         Self::R2Unfenced,
@@ -76,6 +79,7 @@ impl Bug {
         Self::R8CacheKept,
         Self::R9NewestPolicy,
         Self::IncidentByWallTime,
+        Self::IncidentForgottenAtOnce,
         Self::LaneCoversTooMuch,
     ];
 
@@ -106,6 +110,11 @@ impl Bug {
             }
             Self::R9NewestPolicy => {
                 (scenario.policies, scenario.crashes, scenario.log_faults) = (true, true, true);
+            }
+            // Two incidents half a year apart, and a bounce of the first just before the second is told of.
+            Self::IncidentForgottenAtOnce => {
+                (scenario.incidents, scenario.crashes, scenario.log_faults) = (true, true, true);
+                (scenario.n_partitions, scenario.n_acts, scenario.batch_max) = (1, 150, 8);
             }
             Self::IncidentByWallTime => {
                 (scenario.incidents, scenario.crashes, scenario.log_faults) = (true, true, true);
@@ -323,7 +332,15 @@ impl Store for Plant {
         if self.bug == Bug::IncidentByWallTime {
             (0..).zip(&mut rows).for_each(|(at, row)| row.0 = at);
         }
+        if self.bug == Bug::IncidentForgottenAtOnce {
+            let known = incidents(rows.iter().map(|(_, row)| row));
+            rows.retain(|(_, row)| known.contains_key(&row.incident));
+        }
         Ok(rows)
+    }
+
+    async fn drop_incidents(&self, partition: u32, positions: &[u64]) -> Result<(), StoreError> {
+        self.inner.drop_incidents(partition, positions).await
     }
 
     async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {

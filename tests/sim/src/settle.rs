@@ -224,6 +224,11 @@ impl World {
             swept(&fold)?;
         }
         self.seen.n_verdicts = fold.n_verdicts();
+        for partition in 0..self.scenario.n_partitions {
+            let rows = now(self.memory.incidents(partition)).and_then(Result::ok).unwrap_or_default();
+            let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+            self.seen.n_verdicts_spent += fold.incidents_kept(partition, &rows)?;
+        }
         let told = fold.recipients.values().flat_map(|folded| &folded.told);
         let is_provisional = |told: &&Told| told.now.as_ref().is_some_and(|now| now.incident.is_some());
         self.seen.n_provisional = told.filter(is_provisional).count() as u64;

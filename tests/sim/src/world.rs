@@ -2,7 +2,7 @@
 
 use crate::{
     Bug, Invariant, Red, Scenario, Seen,
-    act::{DAY, Item, Outside, day},
+    act::{DAY, Item, LATE_DAYS, Outside, day},
     oracle::{Judge, NORMALIZERS, PARTITIONS, SUPPRESSORS},
     plant::Plant,
     provider::{LANES, Lanes},
@@ -221,7 +221,12 @@ impl World {
                 let item = self.outbox.swap_remove(at);
                 self.send(item);
             }
-            56..=61 if self.scenario.incidents => {
+            // Months later bounces of an incident may still be told, and then there is the next.
+            56 | 57 if self.scenario.incidents => {
+                let days = LATE_DAYS + i64::try_from(self.random.below(30)).unwrap_or(0);
+                self.pass(DAY * days);
+            }
+            58..=61 if self.scenario.incidents => {
                 for item in self.outside.incident(now, self.scenario.n_partitions) {
                     self.send(item);
                 }

@@ -5,8 +5,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests: whatever fails ends them")]
 
 use domain::{
-    Attribution, CanonicalEvent, Change, Delta, EventId, Failure, FailureClass, Kind, Recipient, RecipientKey, Ruling,
-    Scope, Tenant, Timestamp, event::RULES_REVISION,
+    Attribution, CanonicalEvent, Change, Delta, EventId, Failure, FailureClass, Group, Kind, Recipient, RecipientKey,
+    Ruling, Scope, Tenant, Timestamp, event::RULES_REVISION, incident::incident_id,
 };
 use event_log::{
     Browse as _, Limits, PhaseName, Record, Runner, RunnerEvent, RunnerOptions, Stage, TopicSpec,
@@ -461,4 +461,86 @@ fn an_operator_undoes_and_confirms_a_whole_incident() {
     assert_eq!(rule(Ruling::Confirmed), n_held);
     assert_eq!(rule(Ruling::Undone), 0);
     world.check_guard();
+}
+
+/// What the guard says of one incident: it begins, goes on, and is over.
+fn say(world: &World, group: &str, hours: std::ops::Range<i64>) -> EventId {
+    let group: Group = group.parse().unwrap();
+    let incident = incident_id(&group, at(hours.start * HOUR));
+    for revision in 1..=(hours.end - hours.start) {
+        let to = hours.start + revision;
+        let verdict = IncidentVerdict {
+            incident: incident.to_string(),
+            group: group.to_string(),
+            from: at(hours.start * HOUR).as_micros(),
+            to: at(to * HOUR).as_micros(),
+            revision: i32::try_from(revision).unwrap(),
+            is_over: to == hours.end,
+            ruling: Ruling::Held.as_str().to_owned(),
+            policy: 1,
+            bounced: 100,
+            engaged: 50,
+            decided_at: at(to * HOUR).as_micros(),
+            decided_by: "guard".to_owned(),
+            note: String::new(),
+        };
+        for partition in 0..PARTITIONS {
+            let (key, value) = (None, Some(encode(&verdict).unwrap()));
+            let record = Record { key, value, headers: Vec::new(), timestamp_ms: at(to * HOUR).as_millis() };
+            world.log.append_now(topics::EVENTS, Some(partition), record).unwrap();
+        }
+    }
+    incident
+}
+
+/// Three years with an incident every fifth day, each ruled on: what is kept of them is bounded by half a year.
+#[test]
+fn years_of_incidents_leave_rows_of_half_a_year() {
+    let mut world = World::new(5, 100, &guarded());
+    let (mut most, mut told) = (0, 0);
+    let people: Vec<String> = (0..220).map(|n| format!("p{n}@gmail.example")).collect();
+    for (n, address) in (0..).zip(&people) {
+        let hour = n * 5 * 24;
+        world.tell(address, Kind::BouncedHard, hour * HOUR + 60);
+        let incident = say(&world, "mailbox:gmail.example", hour..hour + 6);
+        told += 6;
+        world.now = (hour + 7) * HOUR;
+        world.settle();
+        for ruling in [Ruling::Confirmed, Ruling::Undone, Ruling::Confirmed] {
+            world.now += 60;
+            let ruled = incidents::rule(&world.store, &world.log, incident, ruling, at(world.now), ("jo", ""));
+            world.runtime.block_on(ruled).unwrap().unwrap();
+            told += 1;
+        }
+        world.settle();
+        let rows = world.runtime.block_on(world.store.incidents(0)).unwrap();
+        most = most.max(rows.len());
+        let note = world.runtime.block_on(world.store.note("incidents")).unwrap().unwrap();
+        assert_eq!(note.lines().count(), world.runtime.block_on(incidents::known(&world.store)).unwrap().len());
+    }
+    // Of each in 180 days the newest verdict and ruling; of the newest two, and what came since the last verdict, all.
+    let known = 180 / 5 + 1;
+    assert!(most <= known * 2 + 3 * 9, "{most} rows of {told} that were told");
+    assert!(most >= known * 2 && told > 1_900, "{most} of {told}");
+    for partition in 0..PARTITIONS {
+        let rows = world.runtime.block_on(world.store.incidents(partition)).unwrap();
+        assert!(rows.len() <= most, "{} in partition {partition}", rows.len());
+    }
+    assert!(world.n_deaths > 50, "{}", world.n_deaths);
+
+    // Each was confirmed, so all are stopped, and stay so: what was marked is not unmarked by what is forgotten.
+    let stopped = people.iter().filter(|address| world.is_stopped(address, world.now));
+    assert_eq!(stopped.count(), people.len());
+    // A bounce of an incident that is known is told late, and one of an incident that is not.
+    let last = (people.len() as i64 - 1) * 5 * 24 * HOUR;
+    say(&world, "mailbox:gmail.example", last / HOUR + 24..last / HOUR + 30);
+    world.settle();
+    world.tell("late@gmail.example", Kind::BouncedHard, last + 25 * HOUR);
+    world.tell("forgotten@gmail.example", Kind::BouncedHard, 60);
+    world.settle();
+    let held = |address: &str| {
+        let rows = world.runtime.block_on(world.store.in_force(&[key(address)])).unwrap();
+        rows.into_iter().flatten().next().unwrap().decision.causes()[0].is_provisional()
+    };
+    assert!(held("late@gmail.example") && !held("forgotten@gmail.example"));
 }

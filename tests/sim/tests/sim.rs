@@ -98,6 +98,7 @@ fn many(first: u64) {
         ("ends", seen.n_expired),
         ("policies", seen.n_policies),
         ("verdicts on incidents", seen.n_verdicts),
+        ("verdicts that are no longer kept", seen.n_verdicts_spent),
         ("rewinds", seen.n_rewinds),
         ("dead letters", seen.n_dead),
         ("slices of lanes' beginnings", seen.n_bootstraps),
@@ -189,6 +190,11 @@ fn r9_newest_policy_everywhere() {
 #[test]
 fn a_verdict_on_an_incident_by_wall_time() {
     turns_red(Bug::IncidentByWallTime);
+}
+
+#[test]
+fn what_is_said_of_an_incident_deleted_at_once() {
+    turns_red(Bug::IncidentForgottenAtOnce);
 }
 
 #[test]

@@ -152,4 +152,11 @@ async fn operators_list_undo_and_confirm() {
         assert_eq!((&told["suppressed"], &told["until"], told.get("incident")), (&json!(true), &Value::Null, None));
     }
     assert_eq!(bed.get("/v1/incidents").await.json()["incidents"][0]["ruled_by"], "jane (writer)");
+
+    // A script that rules over and over fills no table.
+    for number in 3..=100 {
+        assert_eq!(rule(&bed, "writer", &id, ask("confirm")).await.status, 202, "{number}");
+        bed.settle().await;
+    }
+    assert_eq!(rule(&bed, "writer", &id, ask("undo")).await.status, 409);
 }

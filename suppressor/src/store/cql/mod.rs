@@ -355,6 +355,14 @@ impl Store for CqlStore {
         found.into_iter().map(|(position, row)| Ok((number(position)?, read_value(&row)?))).collect()
     }
 
+    async fn drop_incidents(&self, partition: u32, positions: &[u64]) -> Result<(), StoreError> {
+        for position in positions {
+            let values = (stamp(*position), partition_key(partition), signed(*position));
+            self.write(Request::One(self.bound(|statements| &statements.drop_incident, &values)?)).await?;
+        }
+        Ok(())
+    }
+
     async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {
         self.newest_erased().await
     }

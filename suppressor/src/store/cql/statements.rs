@@ -38,6 +38,7 @@ pub(super) struct Statements {
     pub(super) put_policy: PreparedStatement,
     pub(super) incidents: PreparedStatement,
     pub(super) put_incident: PreparedStatement,
+    pub(super) drop_incident: PreparedStatement,
     pub(super) erased_newest: PreparedStatement,
     pub(super) put_erased_newest: PreparedStatement,
     pub(super) erased: PreparedStatement,
@@ -169,6 +170,10 @@ impl Statements {
             incidents: read(format!("SELECT position, row FROM {keyspace}.incident WHERE partition = ?")).await?,
             put_incident: write(format!(
                 "INSERT INTO {keyspace}.incident (partition, position, row) VALUES (?, ?, ?) USING TIMESTAMP ?"
+            ))
+            .await?,
+            drop_incident: write(format!(
+                "DELETE FROM {keyspace}.incident USING TIMESTAMP ? WHERE partition = ? AND position = ?"
             ))
             .await?,
             erased_newest: read(format!("SELECT partition, position FROM {keyspace}.erased_newest WHERE list = 0"))

@@ -5,7 +5,8 @@
 //!   lowest. Trimming deletes all of an event's at the position that trims, which is above theirs; should the event be
 //!   told again after that, its row lies above the deletion and lives.
 //! - `profile`, `suppression` and `applied` are derived: of two the higher position stays (R2).
-//! - `audit`, `policy`, `incident` hold one value for a position; written again it is the same.
+//! - `audit`, `policy`, `incident` hold one value for a position; written again it is the same. A row of `incident` that
+//!   nothing needs any more is deleted at its own position: at equal timestamps the deletion wins.
 //! - `due` goes by the write's position; what is spent is deleted at the position it was written at, so that the same end
 //!   set later lives.
 //! - `seen` and `message` have the position in their key too, and are never deleted: their rows are written in real time,

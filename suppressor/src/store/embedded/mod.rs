@@ -322,6 +322,15 @@ impl Store for EmbeddedStore {
         Ok(rows)
     }
 
+    async fn drop_incidents(&self, partition: u32, positions: &[u64]) -> Result<(), StoreError> {
+        let prefix = incident_prefix(partition);
+        let mut batch = self.db.batch();
+        for position in positions {
+            batch.remove(&self.meta, [prefix.as_slice(), &position.to_be_bytes()].concat());
+        }
+        batch.commit().map_err(engine)
+    }
+
     async fn erased_up_to(&self) -> Result<Vec<(u32, u64)>, StoreError> {
         self.erased_newest()
     }

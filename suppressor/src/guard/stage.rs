@@ -1,6 +1,9 @@
 //! The stage: counts in, verdicts on incidents out, to every partition of the events.
 
-use super::{detect::Finding, memory::Memory};
+use super::{
+    detect::Finding,
+    memory::{Memory, Undo},
+};
 use crate::{
     Policy, Store,
     policy::{BUILT_IN_VERSION, Incidents},
@@ -16,7 +19,7 @@ use schemas::{
     wire::{IncidentVerdict, Statistics},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -46,10 +49,10 @@ impl GuardMetrics for NoGuardMetrics {
 /// What is noted of a partition's memory.
 #[derive(Debug, Default)]
 struct Owned {
-    /// As of what is committed.
+    /// As of the batch that is open, or of what is committed where none is.
     memory: Memory,
-    /// As of the batch that is open; nothing where none is.
-    pending: Option<Memory>,
+    /// The way back, as long as a batch is open that touched it.
+    undo: Option<Undo>,
     /// What the store has: the position, and the time.
     noted: (u64, i64),
 }
@@ -95,15 +98,30 @@ impl<S: Store> Guard<S> {
         Err(StageError::Unavailable(format!("policy version {version} is not in the store yet")))
     }
 
+    /// Folds a record into its partition's memory. Waits before it touches anything.
     async fn fold(
         &mut self,
-        memory: &mut Memory,
-        number: u64,
+        position: Position,
         record: &Statistics,
+        is_committed: bool,
     ) -> Result<Vec<(Group, Finding)>, StageError> {
-        memory.policy = memory.policy.max(u32::try_from(record.policy).unwrap_or(0));
-        let settings = self.settings(memory.policy).await?;
-        Ok(memory.fold(number, record, &settings))
+        let known = self.owned.get(&position.partition).map_or(0, |owned| owned.memory.policy);
+        let policy = known.max(u32::try_from(record.policy).unwrap_or(0));
+        let settings = self.settings(policy).await?;
+        let Owned { memory, undo, .. } = self.owned.entry(position.partition).or_default();
+        let undo = (!is_committed).then(|| undo.get_or_insert_with(|| Undo::of(memory)));
+        memory.policy = policy;
+        Ok(memory.fold(position.number(), record, &settings, undo))
+    }
+
+    /// Takes back what was folded and not committed.
+    fn undo(&mut self) {
+        self.found = (0, 0);
+        for owned in self.owned.values_mut() {
+            if let Some(undo) = owned.undo.take() {
+                owned.memory.undo(undo);
+            }
+        }
     }
 
     /// Notes memories that grew or aged since. What cannot be noted now is noted with a later batch: it only saves time.
@@ -123,12 +141,9 @@ impl<S: Store> Guard<S> {
         }
     }
 
-    fn verdict(
-        &self,
-        consumed: &Consumed,
-        found: Vec<(Group, Finding)>,
-        memory: &Memory,
-    ) -> Result<Verdict, StageError> {
+    fn verdict(&self, consumed: &Consumed, found: Vec<(Group, Finding)>) -> Result<Verdict, StageError> {
+        let memory = self.owned.get(&consumed.position.partition).map(|owned| &owned.memory);
+        let (policy, counted_at) = memory.map(|memory| (memory.policy, memory.counted_at)).unwrap_or_default();
         let mut outputs = Vec::new();
         for (group, finding) in found {
             let record = IncidentVerdict {
@@ -139,10 +154,10 @@ impl<S: Store> Guard<S> {
                 revision: i32::try_from(finding.revision).unwrap_or(i32::MAX),
                 is_over: finding.is_over,
                 ruling: Ruling::Held.as_str().to_owned(),
-                policy: i32::try_from(memory.policy).unwrap_or(i32::MAX),
+                policy: i32::try_from(policy).unwrap_or(i32::MAX),
                 bounced: i64::from(finding.counts.bounced),
                 engaged: i64::from(finding.counts.engaged_bounced),
-                decided_at: memory.counted_at.as_micros(),
+                decided_at: counted_at.as_micros(),
                 decided_by: GUARD.to_owned(),
                 note: String::new(),
             };
@@ -173,30 +188,22 @@ impl<S: Store> Stage for Guard<S> {
         schemas::ready(batch.records.iter().filter_map(|consumed| consumed.record.value.as_deref()))
             .await
             .map_err(away)?;
-        self.found = (0, 0);
-        let mut open: BTreeMap<u32, Memory> = BTreeMap::new();
+        self.undo();
         let mut outputs = Outputs { verdicts: Vec::with_capacity(batch.records.len()) };
         for consumed in &batch.records {
-            let partition = consumed.position.partition;
-            let known = || self.owned.get(&partition).map(|owned| owned.memory.clone()).unwrap_or_default();
-            let mut memory = open.remove(&partition).unwrap_or_else(known);
             let verdict = match read(consumed) {
                 Err(error) if error.is_unresolved() => return Err(away(error)),
                 Err(error) => dead_letter("guard", consumed, "undecodable", error.to_string())?,
                 Ok(record) => {
-                    let found = self.fold(&mut memory, consumed.position.number(), &record).await?;
+                    let found = self.fold(consumed.position, &record, false).await?;
                     for (_, finding) in &found {
                         self.found.0 += u32::from(finding.revision == 1);
                         self.found.1 += u32::from(finding.is_over);
                     }
-                    self.verdict(consumed, found, &memory)?
+                    self.verdict(consumed, found)?
                 }
             };
             outputs.verdicts.push(verdict);
-            open.insert(partition, memory);
-        }
-        for (partition, memory) in open {
-            self.owned.entry(partition).or_default().pending = Some(memory);
         }
         Ok(outputs)
     }
@@ -205,13 +212,8 @@ impl<S: Store> Stage for Guard<S> {
         let (opened, released) = std::mem::take(&mut self.found);
         (0..opened).for_each(|_| self.metrics.opened());
         (0..released).for_each(|_| self.metrics.released());
-        for owned in self.owned.values_mut() {
-            if let Some(memory) = owned.pending.take() {
-                owned.memory = memory;
-            }
-        }
-        let partitions: std::collections::BTreeSet<u32> =
-            batch.records.iter().map(|consumed| consumed.position.partition).collect();
+        self.owned.values_mut().for_each(|owned| owned.undo = None);
+        let partitions: BTreeSet<u32> = batch.records.iter().map(|consumed| consumed.position.partition).collect();
         self.note(partitions.into_iter()).await;
         Ok(())
     }
@@ -226,7 +228,7 @@ impl<S: Store> Stage for Guard<S> {
         let memory = if next.epoch == epoch { memory } else { Memory::default() };
         let from = if next.epoch == epoch { next.offset } else { 0 };
         let noted = (memory.next, memory.counted_at.as_seconds());
-        self.owned.insert(partition, Owned { memory, pending: None, noted });
+        self.owned.insert(partition, Owned { memory, undo: None, noted });
         let committed = assigned.committed.map_or(0, |committed| committed.offset());
         Ok(Some(from).filter(|from| *from < committed))
     }
@@ -235,15 +237,11 @@ impl<S: Store> Stage for Guard<S> {
         let away = |error: DecodeError| StageError::Unavailable(error.to_string());
         schemas::ready(records.iter().filter_map(|consumed| consumed.record.value.as_deref())).await.map_err(away)?;
         for consumed in records {
-            let partition = consumed.position.partition;
-            let mut memory = self.owned.remove(&partition).unwrap_or_default();
-            let folded = match read(consumed) {
-                Err(error) if error.is_unresolved() => Err(away(error)),
-                Err(_) => Ok(()),
-                Ok(record) => self.fold(&mut memory.memory, consumed.position.number(), &record).await.map(|_| ()),
-            };
-            self.owned.insert(partition, memory);
-            folded?;
+            match read(consumed) {
+                Err(error) if error.is_unresolved() => return Err(away(error)),
+                Err(_) => {}
+                Ok(record) => drop(self.fold(consumed.position, &record, true).await?),
+            }
         }
         Ok(())
     }
@@ -251,8 +249,7 @@ impl<S: Store> Stage for Guard<S> {
     /// Also called at every rewind, after which no partition is assigned anew: what is committed stays, and an assignment
     /// replaces it.
     fn revoked(&mut self, _partitions: &[u32]) {
-        self.found = (0, 0);
-        self.owned.values_mut().for_each(|owned| owned.pending = None);
+        self.undo();
     }
 }
 
@@ -268,5 +265,56 @@ fn unavailable(error: crate::StoreError) -> StageError {
     match error {
         crate::StoreError::Unavailable(_) => StageError::Unavailable(error.to_string()),
         crate::StoreError::Corrupt(_) => StageError::Broken(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        guard::{NoGuardMetrics, count},
+        store::memory::MemoryStore,
+    };
+    use schemas::wire::GroupCount;
+
+    fn batch(slot: i64, bounced: i32) -> Batch {
+        let at = count::slot_start(slot).as_micros();
+        let record = |partition: u32| {
+            let group = format!("mailbox:of{partition}.example");
+            let (delivered, engaged_delivered, engaged_bounced) = (900, 270, bounced / 3);
+            let count = GroupCount { group, at, delivered, bounced, engaged_delivered, engaged_bounced };
+            let statistics = Statistics { bucket: "b01".to_owned(), policy: 0, counted_at: at, counts: vec![count] };
+            let value = Some(encode(&statistics).unwrap());
+            let position = Position { epoch: 0, partition, offset: slot.unsigned_abs() };
+            let record = Record { key: None, value, headers: Vec::new(), timestamp_ms: at / 1_000 };
+            Consumed { topic: topics::STATISTICS.into(), position, record }
+        };
+        Batch { records: (0..2).map(record).collect(), generation: 1 }
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_was_not_committed_is_found_again_and_counted_once() {
+        let guard = || Guard::new(MemoryStore::default(), 2, Arc::new(NoGuardMetrics));
+        let (mut calm, mut shaken) = (guard(), guard());
+        let mut n_outputs = 0;
+        for slot in 0..500 {
+            let batch = batch(slot, if slot > 440 && slot < 460 { 104 } else { 4 });
+            let expected = calm.process(&batch).await.unwrap();
+            calm.committed(&batch).await.unwrap();
+            for turn in 0..slot % 3 {
+                assert_eq!(shaken.process(&batch).await.unwrap(), expected, "{slot}");
+                if turn == 0 {
+                    shaken.revoked(&[0, 1]);
+                }
+            }
+            assert_eq!(shaken.process(&batch).await.unwrap(), expected, "{slot}");
+            shaken.committed(&batch).await.unwrap();
+            shaken.revoked(&[]);
+            n_outputs += expected.verdicts.iter().map(|verdict| verdict.outputs.len()).sum::<usize>();
+            for partition in 0..2 {
+                assert_eq!(shaken.owned[&partition].memory, calm.owned[&partition].memory, "{slot}");
+            }
+        }
+        assert!(n_outputs >= 16, "{n_outputs}");
     }
 }

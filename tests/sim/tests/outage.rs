@@ -210,7 +210,7 @@ impl World {
                 let record: Statistics = decode(&consumed.record.value.unwrap()).unwrap();
                 assert_eq!(record.policy, 1);
                 memory.policy = 1;
-                for (group, found) in memory.fold(consumed.position.number(), &record, &settings.incidents) {
+                for (group, found) in memory.fold(consumed.position.number(), &record, &settings.incidents, None) {
                     let (from, to) = (found.from.as_micros(), found.to.as_micros());
                     expected.insert((group.to_string(), found.revision, from, to, found.is_over));
                 }

@@ -3,8 +3,8 @@
 //! All that waits is written as one batch of the database, with one `fdatasync`, and only then do readers see it and
 //! waiters hear of it. The batch goes into the journal whole or not at all, so each request in it is atomic.
 //!
-//! Records of topics in segments are single appends: they go to their file, with an `fdatasync` of its own, after the batch
-//! of the database, which is left out where it is empty.
+//! Records of topics in segments are single appends: they go to their file, with an `fdatasync` of its own. A group that has
+//! both does both at once, unless the records must not be on disk before what the database learns.
 
 use super::{
     Shared, aside,
@@ -53,6 +53,9 @@ struct Committer<'a> {
     next: Vec<Vec<u64>>,
 }
 
+/// Records by topic.
+type InSegments = BTreeMap<usize, Vec<(Position, Encoded)>>;
+
 /// A record staged in the group; `None` once a newer one of its key is staged too.
 type Staged = Option<(usize, Position, Encoded)>;
 
@@ -62,7 +65,7 @@ type Staged = Option<(usize, Position, Encoded)>;
 struct Group {
     puts: Vec<Staged>,
     /// Records of topics that lie in segments.
-    segments: BTreeMap<usize, Vec<(Position, Encoded)>>,
+    segments: InSegments,
     /// Topics whose last segment is to be closed.
     closes: BTreeMap<usize, ()>,
     /// Per compacted topic and index key: the newest record and, where it is in this group, its place in `puts`.
@@ -275,23 +278,43 @@ impl<'a> Committer<'a> {
             batch.insert(meta, keys::EPOCH, epoch.to_be_bytes());
         }
         group.notes.iter_mut().for_each(|notes| notes.stage(&mut batch));
-        // Before the segments: a note is on disk no later than what is appended after it. The other way round nothing in the
-        // database depends on a record that nobody has read yet.
-        if !batch.is_empty() {
-            batch.commit()?;
+        // A note, and an epoch, are on disk no later than what is appended after them. Else neither needs the other: nothing in
+        // the database depends on a record that nobody has read yet.
+        let is_ordered = !group.notes.is_empty() || group.epoch.is_some();
+        let segments = std::mem::take(&mut group.segments);
+        segments.keys().for_each(|topic| appended[*topic] = true);
+        if is_ordered || batch.is_empty() || segments.is_empty() {
+            write_batch(batch)?;
+            self.write_segments(&segments)?;
+        } else {
+            self.write_both(batch, &segments)?;
         }
         group.notes.into_iter().for_each(Notes::written);
         if let Some(epoch) = group.epoch {
             self.shared.epoch.store(epoch, std::sync::atomic::Ordering::Release);
         }
-        for (topic, records) in group.segments {
-            appended[topic] = true;
-            topics[topic].segments.as_ref().map_or(Ok(()), |segments| segments.append(&records))?;
-        }
         for topic in group.closes.into_keys() {
             topics[topic].segments.as_ref().map_or(Ok(()), Segments::close_last)?;
         }
         self.show(&group.starts, &appended);
+        Ok(())
+    }
+
+    /// At once, each with its own `fdatasync`.
+    fn write_both(&self, batch: OwnedWriteBatch, segments: &InSegments) -> Result<(), WriteError> {
+        std::thread::scope(|scope| {
+            let named = std::thread::Builder::new().name("log-segments".to_owned());
+            let written = named.spawn_scoped(scope, || self.write_segments(segments))?;
+            let batch = write_batch(batch);
+            let segments = written.join().map_err(|_| std::io::Error::other("their writer ended"))?;
+            batch.and(segments)
+        })
+    }
+
+    fn write_segments(&self, segments: &InSegments) -> Result<(), WriteError> {
+        for (topic, records) in segments {
+            self.shared.topics[*topic].segments.as_ref().map_or(Ok(()), |segments| segments.append(records))?;
+        }
         Ok(())
     }
 
@@ -342,6 +365,11 @@ impl<'a> Committer<'a> {
         }
         Ok(())
     }
+}
+
+/// One without changes costs nothing.
+fn write_batch(batch: OwnedWriteBatch) -> Result<(), WriteError> {
+    if batch.is_empty() { Ok(()) } else { Ok(batch.commit()?) }
 }
 
 /// Why a group is not on disk, as far as is known.

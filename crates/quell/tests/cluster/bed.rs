@@ -72,6 +72,8 @@ pub(crate) struct Bed {
     pub(crate) keyspace: String,
     /// The section `kafka` of every configuration, as far as it says where the brokers are and who we are.
     pub(crate) reached: String,
+    /// The address of its own store, if that is not the one that the tests share.
+    pub(crate) store: Option<String>,
     /// The URL of its schema registry, if it has one.
     pub(crate) registry: Option<String>,
     dir: tempfile::TempDir,
@@ -94,7 +96,14 @@ impl Bed {
         let reached = format!("brokers = \"{}\"\n", kafka.bootstrap());
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         let keyspace = format!("quell_{}_{}", std::process::id(), since.as_nanos() % 1_000_000_000_000);
-        Self { kafka, keyspace, reached, registry: None, dir: tempfile::tempdir().expect("a temporary directory") }
+        Self {
+            kafka,
+            keyspace,
+            reached,
+            store: None,
+            registry: None,
+            dir: tempfile::tempdir().expect("a temporary directory"),
+        }
     }
 
     /// The same, with the schema registry that the tests share.
@@ -142,9 +151,10 @@ impl Bed {
     /// A configuration; the ports are gateway, lookup and admin.
     pub(crate) fn config(&self, instance: &str, [gateway, lookup, admin]: [u16; 3]) -> String {
         let dir = self.path(instance).display().to_string();
-        let cql = testkit::servers::cql().unwrap_or_else(|error| panic!("{error}"));
+        let shared = || testkit::servers::cql().unwrap_or_else(|error| panic!("{error}")).address().to_owned();
+        let contact_point = self.store.clone().unwrap_or_else(shared);
         let registry = self.registry.as_ref().map(|url| format!("[registry]\nurl = \"{url}\"\n")).unwrap_or_default();
-        let (reached, contact_point, keyspace) = (&self.reached, cql.address(), &self.keyspace);
+        let (reached, keyspace) = (&self.reached, &self.keyspace);
         format!(
             "data_dir = \"{dir}/data\"\ninstance = \"{instance}\"\n\
              [gateway]\nlisten = \"127.0.0.1:{gateway}\"\n[gateway.spool]\ndirectory = \"{dir}/spool\"\n\

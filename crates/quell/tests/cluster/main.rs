@@ -12,6 +12,7 @@ mod moving;
 mod notifier;
 mod oauth;
 mod reader;
+mod restore;
 mod serve;
 mod store;
 mod topics;

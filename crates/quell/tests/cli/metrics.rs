@@ -126,3 +126,24 @@ fn what_is_in_force_is_counted_at_the_start() {
     let suppressed = r#"quell_suppressor_deltas_total{change="suppressed",reason="hard_bounce",scope="all"}"#;
     assert_eq!(value(&text, suppressed), Some(0.0), "nothing was counted twice");
 }
+
+#[test]
+fn who_was_erased_is_counted_still() {
+    let mut instance = instance();
+    for address in ["jane@example.com", "john@example.com"] {
+        instance.drip_bounce(address, "2026-01-20T10:00:00Z");
+        instance.until(1, &["check", address]);
+    }
+    let of =
+        |tenant: &str| format!(r#"quell_suppressions_in_force{{reason="hard_bounce",scope="all",tenant="{tenant}"}}"#);
+    let (own, other) = (of("default"), of("other"));
+    let (one, two) = (|n| n == 1.0, |n| n == 2.0);
+    until(&instance, &[(&own, &two)]);
+    instance.run(&["erase", "jane@example.com", "--note", "asked to be forgotten", "--wait"]).with(0);
+    until(&instance, &[(&own, &two)]);
+    // Counted anew: whose they were is not kept.
+    instance.stop();
+    instance.begin();
+    until(&instance, &[(&own, &one), (&other, &one)]);
+    instance.run(&["check", "jane@example.com"]).with(1);
+}

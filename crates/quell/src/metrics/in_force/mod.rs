@@ -1,13 +1,18 @@
 //! `quell_suppressions_in_force`: counted in the store at the start, whenever partitions come, and every hour; moved by the
 //! deltas of committed batches in between. Each process shows its own partitions' part.
+//!
+//! Who was erased is suppressed still, and counted: under their tenant until the next count, then under `other`, as whose they
+//! were is not kept. So the sum is right at any time, also where one of them is released or bounces again.
 
 mod count;
+mod erased;
 
 pub(crate) use count::{InForce, Move, Series};
 
-use super::labels::Tenants;
+use super::labels::{OTHER, Tenants};
 use crate::process::Process;
-use domain::RecipientKey;
+use domain::{Decision, RecipientKey, Timestamp};
+use erased::ErasedOnly;
 use event_log::{
     partition::partition_of,
     runner::{Fatal, Observer, PhaseName, RunnerEvent},
@@ -138,9 +143,9 @@ impl InForceGauge {
     /// One count; goes on where it was when the store could not answer. False where the process ended before.
     async fn count<S: Store>(&self, process: &Process, store: &S, partitions: u32) -> bool {
         let owned = self.state().in_force.partitions();
-        let floors = loop {
-            match floors(store, &owned).await {
-                Ok(floors) => break floors,
+        let (floors, mut erased) = loop {
+            match begun(store, &owned).await {
+                Ok(begun) => break begun,
                 Err(error) if again(process, &error).await => {}
                 Err(_) => return false,
             }
@@ -158,12 +163,15 @@ impl InForceGauge {
                 }
             };
             self.rows(&page.items, partitions);
+            page.items.iter().for_each(|(key, _)| erased.found(store, key));
             after = page.next;
             if after.is_none() {
                 break;
             }
             tokio::time::sleep((began.elapsed() * REST).max(REST_MIN)).await;
         }
+        let now = Timestamp::from_micros(process.clock.now_micros()).unwrap_or_default();
+        self.erased(erased, now, partitions);
         let mut state = self.state();
         let n_forgotten = state.in_force.end();
         if n_forgotten > 0 {
@@ -180,13 +188,33 @@ impl InForceGauge {
         let mut state = self.state();
         for (key, row) in rows {
             let tenant = self.tenants.number(key.tenant.as_str());
-            let series =
-                row.decision.by_scope().into_iter().map(|(scope, cause)| (tenant, cause.reason, scope_sort(scope)));
+            let series = series_of(tenant, &row.decision);
             let partition = partition_of(key.to_log_key().as_bytes(), partitions);
             let recipient = recipient_hash((key.tenant.as_str(), key.recipient.as_str()));
             state.in_force.row(partition, recipient, row.position, series);
         }
     }
+
+    /// Those of whom the table holds nothing. Partitions that there are no more, as the erasures came from another
+    /// installation, are somebody's as well.
+    fn erased(&self, erased: ErasedOnly, now: Timestamp, partitions: u32) {
+        let tenant = self.tenants.number(OTHER);
+        let mut state = self.state();
+        for left in erased.rest(now) {
+            let recipient = recipient_hash(("", &left.pseudonym.to_string()));
+            let partition = left.partition % partitions.max(1);
+            state.in_force.row(partition, recipient, left.position, series_of(tenant, &left.decision));
+        }
+    }
+}
+
+fn series_of(tenant: u16, decision: &Decision) -> impl Iterator<Item = Series> {
+    decision.by_scope().into_iter().map(move |(scope, cause)| (tenant, cause.reason, scope_sort(scope)))
+}
+
+/// Where a count begins: up to which positions every delta was told, and who was erased.
+async fn begun<S: Store>(store: &S, owned: &[u32]) -> Result<(BTreeMap<u32, u64>, ErasedOnly), StoreError> {
+    Ok((floors(store, owned).await?, ErasedOnly::read(store).await?))
 }
 
 /// For each partition a position up to which every delta was told.

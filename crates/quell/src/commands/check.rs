@@ -89,6 +89,11 @@ pub(crate) struct Answer<'a> {
     pub(crate) until: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(crate) retry_at: Option<Cow<'a, str>>,
+    /// Said only where it is so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) provisional: bool,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) incident: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<Cow<'a, str>>,
 }
@@ -151,7 +156,8 @@ impl Check {
             for answer in &checked.results {
                 let [reason, scope, since, until, _] = answer.columns();
                 let until = if answer.suppressed && until.is_empty() { "for good" } else { until };
-                let reason = answer.error.as_deref().unwrap_or(reason);
+                let held = answer.provisional.then(|| format!("{reason} (provisional)"));
+                let reason = answer.error.as_deref().or(held.as_deref()).unwrap_or(reason);
                 table.row([
                     &*answer.recipient,
                     if answer.suppressed { "no" } else { "yes" },
@@ -181,6 +187,15 @@ mod tests {
         let fits = read(BODY.as_bytes(), &["a@example.com".into(), "b@example.com".into()]).unwrap();
         assert_eq!(fits.results[0].columns(), ["soft_bounce", "all", "s", "u", "u"]);
         assert_eq!(fits.results[1].columns(), [""; 5]);
+        assert_eq!(fits.results.iter().map(|answer| answer.provisional).collect::<Vec<_>>(), [false, false]);
+        let held = BODY.replace(r#""retry_at":"u""#, r#""retry_at":"u","provisional":true,"incident":"5f""#);
+        let held = read(held.as_bytes(), &["a@example.com".into(), "b@example.com".into()]).unwrap();
+        assert_eq!((held.results[0].provisional, held.results[0].incident.as_deref()), (true, Some("5f")));
+        let told = serde_json::to_value(&held.results).unwrap();
+        assert_eq!(
+            (&told[0]["incident"], told[1].get("incident"), told[1].get("provisional")),
+            (&"5f".into(), None, None)
+        );
         assert!(read(BODY.as_bytes(), &["a@example.com".into()]).is_err());
         assert!(read(BODY.as_bytes(), &["b@example.com".into(), "a@example.com".into()]).is_err());
         assert!(read(&BODY.as_bytes()[..200], &["a@example.com".into(), "b@example.com".into()]).is_err());

@@ -8,6 +8,7 @@ mod erasure;
 #[path = "../cli/examples.rs"]
 #[expect(dead_code, reason = "the commands' tests run the others")]
 mod examples;
+mod incident;
 mod moving;
 mod notifier;
 mod oauth;

@@ -4,6 +4,7 @@ use crate::bed::{Bed, Instance, MAILGUN_KEY, PATIENCE, SMALL};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use testkit::{
     payloads::{self, Told, What},
+    servers::KafkaOptions,
     sign,
 };
 
@@ -47,6 +48,58 @@ fn parts_wait_for_what_they_need() {
     for mut part in parts {
         assert_eq!(part.terminate(), Some(0), "{}", part.log());
     }
+}
+
+/// Pauses the broker while webhooks come, and sees whether a commit of the stages waits for it.
+fn silence_in_a_commit(bed: &Bed, gateway: &Instance, stages: &Instance, round: u32) -> bool {
+    /// A wait is told after ten seconds.
+    const TOLD: Duration = Duration::from_secs(13);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            (0..40)
+                .for_each(|n| drop(gateway.drip_bounce(&format!("r{round}-{n}@example.com"), "2026-01-20T10:00:00Z")));
+        });
+        stages.until(1, &["check", &format!("r{round}-3@example.com")]);
+        bed.kafka.pause().expect("it stops");
+        sender.join().expect("the spool takes what the log does not");
+    });
+    let began = Instant::now();
+    while began.elapsed() < TOLD {
+        let log = stages.log();
+        if log.contains("no broker takes the group's positions yet") || log.contains("a commit is not answered") {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    false
+}
+
+/// docs/upgrade.md: a commit that the brokers do not answer holds up nobody's end.
+#[test]
+fn a_process_ends_well_while_a_commit_waits_for_a_silent_broker() {
+    // The pauses are no death: its partitions must not be taken from it for them.
+    let settings = vec![("broker.session.timeout.ms".to_owned(), "60000".to_owned())];
+    let bed = Bed::start_like(&KafkaOptions { settings, ..KafkaOptions::default() });
+    bed.set_up();
+    let mut gateway = bed.serve("gateway", "gateway");
+    let mut stages = bed.serve("stages", "normalizer,suppressor,lookup");
+    [&mut gateway, &mut stages].into_iter().for_each(Instance::wait_ready);
+    let mut round = 0;
+    while !silence_in_a_commit(&bed, &gateway, &stages, round) {
+        bed.kafka.resume().expect("it goes on");
+        round += 1;
+        assert!(round < 5, "no pause met a commit: {}", stages.log());
+    }
+    let began = Instant::now();
+    let ended = stages.terminate();
+    let took = began.elapsed();
+    bed.kafka.resume().expect("it goes on");
+    assert_eq!(ended, Some(0), "{}", stages.log());
+    assert!(took < Duration::from_secs(20), "{took:?}: {}", stages.log());
+    let mut next = bed.serve("stages", "normalizer,suppressor,lookup");
+    next.wait_ready();
+    next.until(1, &["check", &format!("r{round}-39@example.com")]);
+    assert_eq!((next.terminate(), gateway.terminate()), (Some(0), Some(0)), "{}", next.log());
 }
 
 /// Each role shows what the page lists, and what went through it.

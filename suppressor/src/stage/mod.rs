@@ -13,13 +13,11 @@ use crate::{
     evidence::{Engagement, Evidence, History},
     guard::{count::Counter, known::Known},
     policy::{BUILT_IN_VERSION, Policy, decide, policy_version, trimmable},
-    store::{Due, InForce, IncidentRow, MessageEntry, PolicyRow, Store, StoreError, Write},
+    store::{Due, InForce, MessageEntry, Store, StoreError, Write},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use domain::{
-    CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Ruling, Scope, Standing, Timestamp, Trigger,
-};
+use domain::{CanonicalEvent, Decision, Delta, EventId, Kind, RecipientKey, Ruling, Scope, Standing, Trigger};
 use event_log::{
     Batch, Consumed, Fate, Header, Output, Outputs, Position, Stage, StageError, Verdict, session::Assigned,
 };
@@ -30,7 +28,7 @@ pub(crate) use records::dead_letter;
 use records::{Read, output, read};
 use schemas::{
     DecodeError, encode, headers, topics,
-    wire::{DeltaRecord, PolicyApplied, StateRecord},
+    wire::{DeltaRecord, StateRecord},
 };
 use seen::trimmed_id;
 use std::{
@@ -194,64 +192,11 @@ impl<S: Store> Suppressor<S> {
         Ok(works)
     }
 
-    /// Loads the policies and incidents of a partition, unless they are here.
-    async fn load_policies(&mut self, partition: u32) -> Result<(), StageError> {
-        if self.policies.since.contains_key(&partition) {
-            return Ok(());
-        }
-        let incidents = self.store.incidents(partition).await.map_err(unavailable)?;
-        self.incidents.load(partition, incidents);
-        let rows = self.store.policies(partition).await.map_err(unavailable)?;
-        self.policies.since.insert(partition, BTreeMap::new());
-        for (position, row) in rows {
-            let policy = Policy::parse(row.version, &row.document).map_err(|error| broken(&error))?;
-            self.policies.add(partition, position, Arc::new(policy));
-        }
-        Ok(())
-    }
-
     /// The store is to know that the group committed once: a missing position is then a lost one (R4).
     async fn note_committed(&mut self, epoch: u16, partition: u32) -> Result<(), StageError> {
         if !self.noted.contains(&(epoch, partition)) {
             self.store.put_note(&committed_note(epoch, partition), "once").await.map_err(unavailable)?;
             self.noted.insert((epoch, partition));
-        }
-        Ok(())
-    }
-
-    async fn take_policy(
-        &mut self,
-        partition: u32,
-        number: u64,
-        policy: Arc<Policy>,
-        record: &PolicyApplied,
-    ) -> Result<(), StageError> {
-        let row = PolicyRow {
-            version: policy.version,
-            decide_revision: u32::try_from(record.decide_revision).unwrap_or(0),
-            document: record.document.clone(),
-            applied_at: Timestamp::from_micros(record.applied_at).unwrap_or(Timestamp::EPOCH),
-            applied_by: record.applied_by.clone(),
-        };
-        self.store.put_policy(partition, number, row).await.map_err(unavailable)?;
-        self.policies.add(partition, number, policy);
-        Ok(())
-    }
-
-    /// Keeps what was said of an incident; what that makes superfluous goes, below the floor.
-    async fn take_incident(
-        &mut self,
-        partition: u32,
-        number: u64,
-        row: IncidentRow,
-        floor: u64,
-    ) -> Result<(), StageError> {
-        self.store.put_incident(partition, number, row.clone()).await.map_err(unavailable)?;
-        self.incidents.add(partition, number, row);
-        let spent = self.incidents.spent(partition, floor);
-        if !spent.is_empty() {
-            self.store.drop_incidents(partition, &spent).await.map_err(unavailable)?;
-            self.incidents.drop_rows(partition, &spent);
         }
         Ok(())
     }

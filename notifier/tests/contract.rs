@@ -45,7 +45,7 @@ fn kept_deltas_make_the_same_webhooks() {
     }
     types.sort();
     types.dedup();
-    let expected = ["released", "suppressed", "updated"].map(|change| format!("quell.suppression.{change}"));
+    let expected = ["erased", "released", "suppressed", "updated"].map(|change| format!("quell.suppression.{change}"));
     assert_eq!(types, expected);
 }
 

@@ -300,13 +300,16 @@ impl<'a> Committer<'a> {
         Ok(())
     }
 
-    /// At once, each with its own `fdatasync`.
+    /// At once, each with its own `fdatasync`; one after the other where the system has no thread to give.
     fn write_both(&self, batch: OwnedWriteBatch, segments: &InSegments) -> Result<(), WriteError> {
         std::thread::scope(|scope| {
             let named = std::thread::Builder::new().name("log-segments".to_owned());
-            let written = named.spawn_scoped(scope, || self.write_segments(segments))?;
+            let spawned = named.spawn_scoped(scope, || self.write_segments(segments));
             let batch = write_batch(batch);
-            let segments = written.join().map_err(|_| std::io::Error::other("their writer ended"))?;
+            let segments = match spawned {
+                Ok(writing) => writing.join().map_err(|_| std::io::Error::other("their writer ended"))?,
+                Err(_) => self.write_segments(segments),
+            };
             batch.and(segments)
         })
     }

@@ -22,6 +22,13 @@ const RETRY_BACKOFF: &str = "retry.backoff.ms";
 /// A transaction right after another meets a broker that still writes the other's markers, and is told to come again. By
 /// default that is after 100 ms, far more than markers take. It grows with every further try.
 const TRANSACTION_RETRY_MS: u64 = 5;
+const MAX_IDLE: &str = "connections.max.idle.ms";
+/// Where no broker names a group's coordinator for a moment, as when it was just started again, librdkafka (2.12) asks three
+/// times and then only when a connection comes or goes (`rd_kafka_coord_req_handle_FindCoordinator`: "Rely on state broadcast
+/// to trigger retry"), which may be never. So connections that carry nothing are closed: one that waits for that answer asks
+/// again, and one that had no work is opened again when it has some. A request without an answer counts as nothing: so much
+/// longer than records have to be delivered, or a record would be given up that its broker took.
+const IDLE_AFTER_DELIVERY_MS: u64 = 10_000;
 
 /// A token for the mechanism `oauthbearer`. It is fetched by our own HTTP client, behind its guard against inner addresses:
 /// librdkafka's own way to do so needs libcurl, and would not be guarded.
@@ -163,6 +170,9 @@ pub(super) fn transactional(config: &KafkaConfig, id: &str) -> Result<ClientConf
         .set("transaction.timeout.ms", config.transaction_timeout_ms.to_string());
     if !config.properties.contains_key(RETRY_BACKOFF) {
         native.set(RETRY_BACKOFF, TRANSACTION_RETRY_MS.to_string());
+    }
+    if !config.properties.contains_key(MAX_IDLE) {
+        native.set(MAX_IDLE, (config.delivery_timeout_ms + IDLE_AFTER_DELIVERY_MS).to_string());
     }
     Ok(native)
 }

@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Far below `commit_timeout_ms`, which is a minute here, and above what one call may take.
 const SOON: Duration = Duration::from_secs(9);
+/// Two idle times, as a question may be refused again, and a little for a busy machine.
+const NAMED_MAX: Duration = Duration::from_secs(2 * 20 + 5);
 /// Until the commit certainly waits.
 const A_MOMENT: Duration = Duration::from_millis(700);
 
@@ -108,6 +110,22 @@ fn a_commit_that_waits_gives_up_soon_after_the_process_is_to_stop() {
     let (error, took) = bed.stuck(|_| stop.cancel());
     assert!(error.to_string().contains("to stop"), "{error}");
     assert!(took < SOON, "{took:?}");
+}
+
+/// A broker that was started again answers before it knows who coordinates a group, and says so more often than librdkafka
+/// asks; after that the library asks nobody until a connection comes or goes.
+#[test]
+fn a_coordinator_that_nobody_names_for_a_while_costs_seconds_and_not_the_session() {
+    let mut bed = Bed::new();
+    let batch = bed.next();
+    let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE; 5];
+    bed.cluster.request_errors(RDKafkaApiKey::FindCoordinator, &refusals);
+    let began = Instant::now();
+    assert_eq!(bed.commit(&batch), Ok(()));
+    let took = began.elapsed();
+    assert!(took < NAMED_MAX, "{took:?}");
+    let next = bed.next();
+    assert_eq!(bed.commit(&next), Ok(()));
 }
 
 /// The group gave the partitions away, or the member joined it anew while the batch was in work: nothing of the batch can be

@@ -76,6 +76,8 @@ pub(crate) struct Bed {
     pub(crate) store: Option<String>,
     /// The URL of its schema registry, if it has one.
     pub(crate) registry: Option<String>,
+    /// How long a member that is not heard of keeps its partitions.
+    pub(crate) session_timeout_ms: u64,
     dir: tempfile::TempDir,
 }
 
@@ -102,6 +104,7 @@ impl Bed {
             reached,
             store: None,
             registry: None,
+            session_timeout_ms: 6_000,
             dir: tempfile::tempdir().expect("a temporary directory"),
         }
     }
@@ -154,14 +157,14 @@ impl Bed {
         let shared = || testkit::servers::cql().unwrap_or_else(|error| panic!("{error}")).address().to_owned();
         let contact_point = self.store.clone().unwrap_or_else(shared);
         let registry = self.registry.as_ref().map(|url| format!("[registry]\nurl = \"{url}\"\n")).unwrap_or_default();
-        let (reached, keyspace) = (&self.reached, &self.keyspace);
+        let Self { reached, keyspace, session_timeout_ms, .. } = self;
         format!(
             "data_dir = \"{dir}/data\"\ninstance = \"{instance}\"\n\
              [gateway]\nlisten = \"127.0.0.1:{gateway}\"\n[gateway.spool]\ndirectory = \"{dir}/spool\"\n\
              [lookup]\nlisten = \"127.0.0.1:{lookup}\"\n\
              [[lookup.token]]\nname = \"desk\"\nsecret = \"env:BED_TOKEN\"\nrole = \"write\"\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n[logs]\nfilter = \"info\"\n\
-             [kafka]\nsession_timeout_ms = 6000\n{reached}\
+             [kafka]\nsession_timeout_ms = {session_timeout_ms}\n{reached}\
              [store]\ncontact_points = [\"{contact_point}\"]\nkeyspace = \"{keyspace}\"\nrequest_timeout_ms = 20000\n\
              [store.replication]\nclass = \"SimpleStrategy\"\nfactor = 1\n\
              [erasure]\nkey = \"env:BED_ERASURE\"\n\

@@ -77,9 +77,10 @@ fn silence_in_a_commit(bed: &Bed, gateway: &Instance, stages: &Instance, round: 
 /// docs/upgrade.md: a commit that the brokers do not answer holds up nobody's end.
 #[test]
 fn a_process_ends_well_while_a_commit_waits_for_a_silent_broker() {
-    // The pauses are no death: its partitions must not be taken from it for them.
+    // The pauses are no death, neither the broker's nor the members': several may be needed.
     let settings = vec![("broker.session.timeout.ms".to_owned(), "60000".to_owned())];
-    let bed = Bed::start_like(&KafkaOptions { settings, ..KafkaOptions::default() });
+    let mut bed = Bed::start_like(&KafkaOptions { settings, ..KafkaOptions::default() });
+    bed.session_timeout_ms = 60_000;
     bed.set_up();
     let mut gateway = bed.serve("gateway", "gateway");
     let mut stages = bed.serve("stages", "normalizer,suppressor,lookup");

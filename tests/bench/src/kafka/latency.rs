@@ -26,7 +26,7 @@ use std::{
 const P50_MS_MAX: f64 = 200.0;
 const P99_MS_MAX: f64 = 1_000.0;
 /// Connections are made, groups joined, code compiled: not measured.
-const WARM_UP: Duration = Duration::from_secs(10);
+const WARM_UP: Duration = Duration::from_secs(30);
 const DRAIN_WITHIN: Duration = Duration::from_secs(120);
 /// Nothing came for so long after everything was worked through.
 const QUIET: Duration = Duration::from_secs(2);

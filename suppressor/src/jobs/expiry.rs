@@ -2,6 +2,9 @@
 //!
 //! A due row goes only once the event it led to is applied (R5); until then a second scan appends the same event again,
 //! which its id makes a duplicate.
+//!
+//! A look begins at the earliest end that was there the last time, and not at those spent since; an end that was set behind
+//! that, as one of an event that came late, is found by the look through everything that is taken every minute.
 
 use super::{InnerEvent, JobError, inner_event};
 use crate::store::{Due, Store};
@@ -11,12 +14,23 @@ use std::collections::{BTreeMap, VecDeque};
 
 const SCAN_MAX: usize = 1_000;
 const APPENDS_AT_ONCE: usize = 64;
+const WHOLE_EVERY_MICROS: i64 = 60 * 1_000_000;
 
 /// The scanner. Keeps which ends it has turned into events that are not applied yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Expiry {
     waiting: VecDeque<(Due, Position)>,
     appended: BTreeMap<Due, ()>,
+    /// Nothing was due before this when last looked at.
+    from: Timestamp,
+    /// When everything was looked through last.
+    whole_at: Option<Timestamp>,
+}
+
+impl Default for Expiry {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), appended: BTreeMap::new(), from: Timestamp::EPOCH, whole_at: None }
+    }
 }
 
 impl Expiry {
@@ -27,7 +41,16 @@ impl Expiry {
         if self.waiting.len() >= SCAN_MAX {
             return Ok(0);
         }
-        let due = store.due(now, SCAN_MAX).await?;
+        let is_whole = self.whole_at.is_none_or(|at| {
+            let since = now.as_micros().saturating_sub(at.as_micros());
+            !(0..WHOLE_EVERY_MICROS).contains(&since)
+        });
+        let from = if is_whole { None } else { Some(self.from.min(now)) };
+        let due = store.due(from, now, SCAN_MAX).await?;
+        self.from = due.first().map_or(now, |due| due.at);
+        if is_whole {
+            self.whole_at = Some(now);
+        }
         let fresh: Vec<Due> = due.into_iter().filter(|due| !self.appended.contains_key(due)).collect();
         let mut count = 0;
         for chunk in fresh.chunks(APPENDS_AT_ONCE) {

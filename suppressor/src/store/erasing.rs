@@ -211,8 +211,8 @@ impl<S: Store> Store for Erasing<S> {
         self.store.audit(key, entries_max).await
     }
 
-    async fn due(&self, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
-        self.store.due(until, max).await
+    async fn due(&self, from: Option<Timestamp>, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
+        self.store.due(from, until, max).await
     }
 
     async fn spent(&self, due: &[Due]) -> Result<(), StoreError> {

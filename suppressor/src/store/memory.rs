@@ -314,9 +314,11 @@ impl Store for MemoryStore {
         Ok(rows.iter().skip(skipped).map(|((at, scope), bytes)| (*at, scope.clone(), bytes.clone())).collect())
     }
 
-    async fn due(&self, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
+    async fn due(&self, from: Option<Timestamp>, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
         self.weather.step().await?;
-        Ok(self.tables().due.iter().take_while(|due| due.at <= until).take(max).cloned().collect())
+        let tables = self.tables();
+        let since = tables.due.iter().skip_while(|due| from.is_some_and(|from| due.at < from));
+        Ok(since.take_while(|due| due.at <= until).take(max).cloned().collect())
     }
 
     async fn spent(&self, due: &[Due]) -> Result<(), StoreError> {

@@ -228,8 +228,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Encoded deltas of a recipient, oldest first, at most `entries_max` of the newest.
     async fn audit(&self, key: &RecipientKey, entries_max: usize) -> Result<Vec<(u64, Scope, Vec<u8>)>, StoreError>;
 
-    /// Ends at or before `until`, at most `max`, earliest first.
-    async fn due(&self, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError>;
+    /// Ends at or before `until`, at most `max`, earliest first. From `from` on, where it is given: what was spent costs a
+    /// store that keeps tombstones something each time that it is passed over.
+    async fn due(&self, from: Option<Timestamp>, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError>;
 
     /// Drops ends that were dealt with.
     async fn spent(&self, due: &[Due]) -> Result<(), StoreError>;

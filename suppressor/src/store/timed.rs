@@ -180,8 +180,8 @@ impl<S: Store> Store for Timed<S> {
         self.timed(Operation::Audit, self.store.audit(key, entries_max)).await
     }
 
-    async fn due(&self, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
-        self.timed(Operation::Due, self.store.due(until, max)).await
+    async fn due(&self, from: Option<Timestamp>, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
+        self.timed(Operation::Due, self.store.due(from, until, max)).await
     }
 
     async fn spent(&self, due: &[Due]) -> Result<(), StoreError> {

@@ -105,24 +105,50 @@ async fn an_end_that_is_spent_may_be_set_again() {
         vec![written]
     };
     store.apply(set(5), &[]).await.unwrap();
-    assert_eq!(store.due(at(9_999), 10).await.unwrap(), [due(100), due(7_300)], "of two hours, in order");
-    assert_eq!(store.due(at(9_999), 1).await.unwrap(), [due(100)]);
+    let n_first = store.counts().writes;
+    assert_eq!(store.due(None, at(9_999), 10).await.unwrap(), [due(100), due(7_300)], "of two hours, in order");
+    assert_eq!(store.due(None, at(9_999), 1).await.unwrap(), [due(100)]);
     store.spent(&[due(100), due(555)]).await.unwrap();
-    assert_eq!(store.due(at(9_999), 10).await.unwrap(), [due(7_300)]);
+    assert_eq!(store.due(None, at(9_999), 10).await.unwrap(), [due(7_300)]);
+    let n_before = store.counts().writes;
     store.apply(set(5), &[]).await.unwrap();
-    assert_eq!(store.due(at(9_999), 10).await.unwrap(), [due(7_300)], "a replay brings back nothing");
+    assert_eq!(store.counts().writes - n_before, n_first - 2, "both hours are on the list already");
+    assert_eq!(store.due(None, at(9_999), 10).await.unwrap(), [due(7_300)], "a replay brings back nothing");
     store.apply(set(6), &[]).await.unwrap();
-    assert_eq!(store.due(at(9_999), 10).await.unwrap(), [due(100), due(7_300)], "set again, in an hour long over");
+    assert_eq!(
+        store.due(None, at(9_999), 10).await.unwrap(),
+        [due(100), due(7_300)],
+        "set again, in an hour long over"
+    );
     store.spent(&[due(100), due(7_300)]).await.unwrap();
-    assert_eq!(store.due(at(9_999), 10).await.unwrap(), []);
+    assert_eq!(store.due(None, at(9_999), 10).await.unwrap(), []);
 
     // Hours just listed stay on the list, empty or not: who listed them may still be writing. Hours listed long ago go.
     let raw = raw(&config).await;
     assert_eq!(hours(&raw).await, [0, 2]);
     raw.query_unpaged("INSERT INTO due_hour (list, hour) VALUES (0, 1) USING TIMESTAMP 1000", ()).await.unwrap();
     assert_eq!(hours(&raw).await, [0, 1, 2]);
-    assert_eq!(store.due(at(9_999), 10).await.unwrap(), []);
+    assert_eq!(store.due(None, at(9_999), 10).await.unwrap(), []);
     assert_eq!(hours(&raw).await, [0, 2]);
+}
+
+/// Read in slices, of several partitions and hours.
+#[tokio::test]
+async fn ends_come_in_their_order_from_wherever_the_look_begins() {
+    let (store, _) = cql_store().await;
+    let end = |n: i64| Due { key: key(&format!("k{}", n % 7)), ..due(n * 100 + 299) };
+    let mut written = write(key("a"), vec![row("e", 1, 5)]);
+    written.due = (0..80).map(end).collect();
+    store.apply(vec![written], &[]).await.unwrap();
+    let all: Vec<Due> = (0..80).map(end).collect();
+    assert_eq!(store.due(None, at(99_999), 99).await.unwrap(), all);
+    assert_eq!(store.due(None, at(99_999), 7).await.unwrap(), all[..7]);
+    for from in [0_i64, 299, 300, 3_599, 3_600, 3_601, 7_999, 8_199, 8_200] {
+        let until = from + 2_500;
+        let between = |end: &&Due| (at(from)..=at(until)).contains(&end.at);
+        let expected: Vec<Due> = all.iter().filter(between).cloned().collect();
+        assert_eq!(store.due(Some(at(from)), at(until), 99).await.unwrap(), expected, "from {from}");
+    }
 }
 
 async fn hours(raw: &Session) -> Vec<i32> {
@@ -164,7 +190,7 @@ async fn a_write_that_broke_off_anywhere_is_completed_by_its_replay() {
         assert_eq!(store.message(&Tenant::default(), &name, 9).await.unwrap(), whole(&name).messages, "{name}");
         assert_eq!(store.audit(&key(&name), 9).await.unwrap(), whole(&name).audit, "{name}");
     }
-    assert_eq!(store.due(at(100), 99).await.unwrap().len(), 6);
+    assert_eq!(store.due(None, at(100), 99).await.unwrap().len(), 6);
 
     // An end whose hour was listed and no more, and the other way round: its row is there, and found by the replay.
     let raw = raw(&config).await;
@@ -174,12 +200,12 @@ async fn a_write_that_broke_off_anywhere_is_completed_by_its_replay() {
                 USING TIMESTAMP 5";
     raw.query_unpaged(lone, values).await.unwrap();
     let late = Due { key: key("late"), ..due(20_000) };
-    assert!(!store.due(at(20_000), 99).await.unwrap().contains(&late));
+    assert!(!store.due(None, at(20_000), 99).await.unwrap().contains(&late));
     store
         .apply(vec![Write { due: vec![late.clone()], ..write(key("late"), vec![row("l", 1, 4)]) }], &[])
         .await
         .unwrap();
-    assert!(store.due(at(20_000), 99).await.unwrap().contains(&late));
+    assert!(store.due(None, at(20_000), 99).await.unwrap().contains(&late));
 }
 
 #[tokio::test]
@@ -202,7 +228,7 @@ async fn answers_of_many_pages() {
         (10..35).collect::<Vec<_>>(),
         "the newest, oldest first"
     );
-    assert_eq!(store.due(at(99), 99).await.unwrap().len(), 35);
+    assert_eq!(store.due(None, at(99), 99).await.unwrap().len(), 35);
     for max in [1, 7, 31, 99] {
         let (mut after, mut found) = (None, Vec::new());
         loop {
@@ -331,7 +357,7 @@ async fn away(store: &CqlStore, how: &str) {
         async { is_away(store.applied(0).await, how) },
         async { is_away(store.message(&tenant, "m", 1).await, how) },
         async { is_away(store.audit(&keys[0], 1).await, how) },
-        async { is_away(store.due(at(1), 1).await, how) },
+        async { is_away(store.due(None, at(1), 1).await, how) },
         async { is_away(store.scan(None, 1).await, how) },
         async { is_away(store.scan_in_force(None, 1).await, how) },
         async { is_away(store.policies(0).await, how) },

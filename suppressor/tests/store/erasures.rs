@@ -83,7 +83,7 @@ async fn stays_and_is_forgotten<S: Store + Clone>(name: &str, store: S) {
         assert_eq!(store.audit(&key("a"), 9).await.unwrap(), [], "{name}");
         let scanned = store.scan(None, 9).await.unwrap().items;
         assert_eq!(scanned.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [key("b")], "{name}");
-        let due = store.due(at(99), 9).await.unwrap();
+        let due = store.due(None, at(99), 9).await.unwrap();
         assert_eq!(due.iter().map(|due| due.key.clone()).collect::<Vec<_>>(), [key("b")], "{name}");
     }
     // Nobody else lost anything.

@@ -95,9 +95,9 @@ async fn compare(cql: &CqlStore, memory: &MemoryStore, tenant: &Tenant, partitio
         assert_eq!(cql.message(tenant, &id, 99).await.unwrap(), memory.message(tenant, &id, 99).await.unwrap());
         assert_eq!(cql.audit(key, 99).await.unwrap(), memory.audit(key, 99).await.unwrap());
     }
-    let mut due = cql.due(at(99_999), 9_999).await.unwrap();
+    let mut due = cql.due(None, at(99_999), 9_999).await.unwrap();
     due.retain(|due| due.key.tenant == *tenant);
-    assert_eq!(due, memory.due(at(99_999), 9_999).await.unwrap());
+    assert_eq!(due, memory.due(None, at(99_999), 9_999).await.unwrap());
     assert_eq!(cql.applied(partition).await.unwrap(), memory.applied(partition).await.unwrap());
 }
 

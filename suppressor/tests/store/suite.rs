@@ -85,11 +85,15 @@ async fn events_without_evidence_messages_ends_and_audit() {
         assert_eq!(store.message(&Tenant::default(), "m", 10).await.unwrap(), [], "{name}");
         assert_eq!(store.message(&Tenant::default(), "m/1", 1).await.unwrap().len(), 1, "{name}");
 
-        assert_eq!(store.due(at(19), 10).await.unwrap(), [], "{name}");
-        assert_eq!(store.due(at(20), 10).await.unwrap(), [due(20)], "{name}");
-        assert_eq!(store.due(at(99), 10).await.unwrap(), [due(20), due(30)], "{name}");
+        assert_eq!(store.due(None, at(19), 10).await.unwrap(), [], "{name}");
+        assert_eq!(store.due(None, at(20), 10).await.unwrap(), [due(20)], "{name}");
+        assert_eq!(store.due(None, at(99), 10).await.unwrap(), [due(20), due(30)], "{name}");
+        for (from, found) in [(20, vec![due(20), due(30)]), (21, vec![due(30)]), (30, vec![due(30)]), (31, vec![])] {
+            assert_eq!(store.due(Some(at(from)), at(99), 10).await.unwrap(), found, "{name}, from {from}");
+        }
+        assert_eq!(store.due(Some(at(30)), at(30), 10).await.unwrap(), [due(30)], "{name}");
         store.spent(&[due(20)]).await.unwrap();
-        assert_eq!(store.due(at(99), 10).await.unwrap(), [due(30)], "{name}");
+        assert_eq!(store.due(None, at(99), 10).await.unwrap(), [due(30)], "{name}");
 
         let audit = store.audit(&key("a"), 10).await.unwrap();
         assert_eq!(audit, [(5, Scope::All, vec![1, 2]), (1 << 40, Scope::Marketing, vec![3])], "{name}");

@@ -287,8 +287,8 @@ impl Store for Plant {
         self.inner.audit(key, max).await
     }
 
-    async fn due(&self, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
-        let due = self.inner.due(until, max).await?;
+    async fn due(&self, from: Option<Timestamp>, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
+        let due = self.inner.due(from, until, max).await?;
         if self.bug == Bug::R5DueAtOnce {
             self.inner.spent(&due).await?;
         }

@@ -1,8 +1,13 @@
 //! Ends to come, by hour and bucket, so that no partition grows without bound and the scanner reads only what is due.
 //!
 //! `due_hour` lists the hours that may have ends, so that one set in an hour that the scanner has passed is found like any
-//! other (R7). An hour is listed before, or together with, each of its ends, in real time; it is taken off the list, at
-//! a time an hour ago, once it is over and found empty. Whoever lists it within that hour outlives this.
+//! other (R7). An hour is listed in real time, together with its ends or at most a quarter of an hour before them; it is
+//! taken off the list, at a time an hour ago, once it is over and found empty. Whoever lists it within that hour outlives
+//! this.
+//!
+//! What was spent stays in a partition as tombstones until they are compacted, and reading over them costs as much as over
+//! rows (Apache Cassandra gives up at 100,000 in one read, `tombstone_failure_threshold`). So a look that begins somewhere
+//! reads from there, and one that looks through everything reads an hour in slices.
 
 use super::{
     CqlStore,
@@ -11,13 +16,23 @@ use super::{
 use crate::{StoreError, store::Due};
 use domain::{RecipientKey, Timestamp};
 use sha2::{Digest as _, Sha256};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 /// Partitions of one hour.
 const BUCKETS: u8 = 16;
 const HOUR_MICROS: i64 = 3_600 * 1_000_000;
-/// Longer than a write takes and clocks differ.
+/// What one read covers at most.
+const SLICE_MICROS: i64 = HOUR_MICROS / 12;
+/// Longer than a write takes, clocks differ, and an hour that was listed is not listed again.
 const UNLISTED_AFTER_MICROS: i64 = HOUR_MICROS;
+/// An hour that this process listed is listed again after so long: all instances write to this one list.
+const LISTED_AGAIN: Duration = Duration::from_secs(900);
+/// Hours that this process remembers to have listed.
+const LISTED_MAX: usize = 10_000;
 const ENDS_MAX: usize = 10_000;
 /// Empty hours taken off the list by one look.
 const UNLISTED_MAX: usize = 100;
@@ -44,15 +59,23 @@ fn end((at, recipient, scope): EndRow) -> Result<Due, StoreError> {
 }
 
 impl CqlStore {
-    pub(super) async fn ends(&self, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
+    pub(super) async fn ends(
+        &self,
+        from: Option<Timestamp>,
+        until: Timestamp,
+        max: usize,
+    ) -> Result<Vec<Due>, StoreError> {
         let max = max.clamp(1, ENDS_MAX);
         let last = hour_of(until);
         let unlisted_at = now_micros() - UNLISTED_AFTER_MICROS;
         let hours: Vec<(i32,)> = self.rows(self.bound(|statements| &statements.due_hours, &(last,))?).await?;
         let (mut found, mut over) = (Vec::new(), Vec::new());
         for (hour,) in hours {
-            let mut ends = self.ends_of(hour, until, max).await?;
-            if ends.is_empty() && hour < last {
+            let begin = i64::from(hour).saturating_mul(HOUR_MICROS);
+            let end = begin.saturating_add(HOUR_MICROS - 1).min(until.as_micros());
+            let since = from.map_or(begin, |from| from.as_micros().max(begin));
+            let mut ends = self.ends_of(hour, since, end, max).await?;
+            if ends.is_empty() && since == begin && hour < last {
                 over.push(hour);
             }
             found.append(&mut ends);
@@ -68,17 +91,23 @@ impl CqlStore {
         Ok(found)
     }
 
-    /// The ends of an hour, of all its partitions, earliest first.
-    async fn ends_of(&self, hour: i32, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
+    /// The ends of an hour between two times, of all its partitions, earliest first: at least `max`, if there are as many.
+    async fn ends_of(&self, hour: i32, since: i64, until: i64, max: usize) -> Result<Vec<Due>, StoreError> {
         let limit = i32::try_from(max).unwrap_or(i32::MAX);
-        let read = |store: Self, bucket: usize| async move {
-            let bucket = i32::try_from(bucket).unwrap_or(0);
-            let values = (hour, bucket, until.as_micros(), limit);
-            store.rows::<EndRow>(store.bound(|statements| &statements.due, &values)?).await
-        };
-        let rows = self.each(usize::from(BUCKETS), read).await?;
-        let mut ends: Vec<Due> = rows.into_iter().flatten().map(end).collect::<Result<_, _>>()?;
-        ends.sort();
+        let (mut ends, mut since) = (Vec::new(), since);
+        while since <= until && ends.len() < max {
+            let last = since.saturating_add(SLICE_MICROS - since.rem_euclid(SLICE_MICROS) - 1).min(until);
+            let read = |store: Self, bucket: usize| async move {
+                let bucket = i32::try_from(bucket).unwrap_or(0);
+                let values = (hour, bucket, since, last, limit);
+                store.rows::<EndRow>(store.bound(|statements| &statements.due, &values)?).await
+            };
+            let rows = self.each(usize::from(BUCKETS), read).await?;
+            let mut slice: Vec<Due> = rows.into_iter().flatten().map(end).collect::<Result<_, _>>()?;
+            slice.sort();
+            ends.append(&mut slice);
+            since = last.saturating_add(1);
+        }
         Ok(ends)
     }
 
@@ -101,6 +130,28 @@ impl CqlStore {
     }
 }
 
+/// The hours that this process listed, and when.
+#[derive(Debug, Default)]
+pub(super) struct Listed(Mutex<HashMap<i32, Instant>>);
+
+impl Listed {
+    /// The hours of these ends that are to be listed, or listed again.
+    pub(super) fn missing<'a>(&self, due: impl Iterator<Item = &'a Due>, now: Instant) -> BTreeSet<i32> {
+        let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_listed = |hour: &i32| listed.get(hour).is_some_and(|at| now.duration_since(*at) < LISTED_AGAIN);
+        due.map(|due| hour_of(due.at)).filter(|hour| !is_listed(hour)).collect()
+    }
+
+    /// These were listed, at the earliest at that time.
+    pub(super) fn add(&self, hours: BTreeSet<i32>, at: Instant) {
+        let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if listed.len() + hours.len() > LISTED_MAX {
+            listed.clear();
+        }
+        listed.extend(hours.into_iter().map(|hour| (hour, at)));
+    }
+}
+
 fn now_micros() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
@@ -118,5 +169,22 @@ mod tests {
         assert_eq!(bucket_of("default/email/a@example.com"), bucket_of("default/email/a@example.com"));
         let used: std::collections::BTreeSet<i32> = (0..500).map(|n| bucket_of(&format!("{n}"))).collect();
         assert_eq!(used, (0..16).collect());
+    }
+
+    #[test]
+    fn an_hour_is_listed_once_in_a_quarter_of_an_hour() {
+        let (listed, began) = (Listed::default(), Instant::now());
+        let ends: Vec<Due> = [10, 20, 3_700].map(due_at).into();
+        let missing = |now| listed.missing(ends.iter(), now).into_iter().collect::<Vec<_>>();
+        assert_eq!(missing(began), [0, 1]);
+        assert_eq!(missing(began), [0, 1], "not written yet");
+        listed.add([0].into(), began);
+        assert_eq!(missing(began + LISTED_AGAIN / 2), [1]);
+        assert_eq!(missing(began + LISTED_AGAIN), [0, 1]);
+    }
+
+    fn due_at(seconds: i64) -> Due {
+        let key = RecipientKey::from_log_key("default/email/a@example.com").unwrap();
+        Due { at: Timestamp::from_seconds(seconds).unwrap(), key, scope: domain::Scope::All }
     }
 }

@@ -21,6 +21,7 @@ mod tokens;
 mod write;
 
 pub use config::{Consistency, CqlConfig, CqlConfigError, CqlTls, Replication, ReplicationClass, SerialConsistency};
+use due::Listed;
 pub use due::{bucket_of, hour_of};
 pub use look::{StoreNow, look};
 pub use migrate::{Finding, Migration, SchemaReport, check, migrate};
@@ -49,6 +50,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use write::{Request, Requests, signed, stamp};
@@ -70,6 +72,7 @@ struct Inner {
     permits: Semaphore,
     concurrency: usize,
     sync_window: u64,
+    listed: Listed,
     n_reads: AtomicU64,
     n_writes: AtomicU64,
 }
@@ -108,6 +111,7 @@ impl CqlStore {
                 permits: Semaphore::new(config.concurrency),
                 concurrency: config.concurrency,
                 sync_window: config.sync_window,
+                listed: Listed::default(),
                 n_reads: AtomicU64::new(0),
                 n_writes: AtomicU64::new(0),
             }),
@@ -242,9 +246,15 @@ impl Store for CqlStore {
     }
 
     async fn apply(&self, writes: Vec<Write>, applied: &[(u32, u64)]) -> Result<(), StoreError> {
-        let Requests { first, trims } = Requests::of(&self.inner.statements, &writes)?;
+        let Requests { mut first, trims } = Requests::of(&self.inner.statements, &writes)?;
+        let hours = self.inner.listed.missing(writes.iter().flat_map(|write| &write.due), Instant::now());
+        for hour in &hours {
+            first.push(Request::One(self.bound(|statements| &statements.put_due_hour, &(*hour,))?));
+        }
         drop(writes);
+        let began = Instant::now();
         self.write_all(first).await?;
+        self.inner.listed.add(hours, began);
         self.write_all(trims).await?;
         let moved = applied.iter().map(|(partition, number)| {
             let values = (partition_key(*partition), signed(*number), stamp(*number));
@@ -313,8 +323,8 @@ impl Store for CqlStore {
         Ok(rows)
     }
 
-    async fn due(&self, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
-        self.ends(until, max).await
+    async fn due(&self, from: Option<Timestamp>, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
+        self.ends(from, until, max).await
     }
 
     async fn spent(&self, due: &[Due]) -> Result<(), StoreError> {

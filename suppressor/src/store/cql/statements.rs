@@ -133,7 +133,7 @@ impl Statements {
             .await?,
             due: read(format!(
                 "SELECT ends_at, recipient, scope FROM {keyspace}.due \
-                 WHERE hour = ? AND bucket = ? AND ends_at <= ? LIMIT ?"
+                 WHERE hour = ? AND bucket = ? AND ends_at >= ? AND ends_at <= ? LIMIT ?"
             ))
             .await?,
             due_position: read(format!(

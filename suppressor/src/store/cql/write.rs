@@ -94,7 +94,6 @@ impl Requests {
         }
         for due in &write.due {
             let hour = hour_of(due.at);
-            self.first.push(one(bind(&statements.put_due_hour, &(hour,))?));
             let (ends_at, owner) = (due.at.as_micros(), due.key.to_log_key());
             let (bucket, scope) = (bucket_of(&owner), due.scope.to_string());
             let values = (hour, bucket, ends_at, owner, scope, signed(position), stamp(position));

@@ -266,9 +266,10 @@ impl Store for EmbeddedStore {
         Ok(rows)
     }
 
-    async fn due(&self, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
+    async fn due(&self, from: Option<Timestamp>, until: Timestamp, max: usize) -> Result<Vec<Due>, StoreError> {
+        let begin = from.map_or([0; 8], |from| from.as_micros().to_be_bytes());
         let end = until.next().as_micros().to_be_bytes();
-        let rows = self.due.range::<&[u8], _>(..end.as_slice()).take(max.min(PAGE_MAX));
+        let rows = self.due.range::<&[u8], _>(begin.as_slice()..end.as_slice()).take(max.min(PAGE_MAX));
         rows.map(|guard| read_value(&guard.value().map_err(engine)?)).collect()
     }
 

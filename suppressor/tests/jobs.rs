@@ -73,6 +73,30 @@ async fn an_end_set_behind_the_last_look_is_found_within_a_minute() {
     assert_eq!(expiry.run(&store, &log, at(-100)).await.unwrap(), 1);
 }
 
+/// However many ends pass at once, few of them stand in the queue with what providers tell.
+#[tokio::test]
+async fn ends_enter_the_log_a_page_at_a_time() {
+    let (store, log, mut expiry) = (MemoryStore::default(), log(), Expiry::default());
+    let now = Timestamp::from_seconds(1_800_000_000).unwrap();
+    store.apply(vec![setting((0..300).map(|n| due(&format!("r{n}"), now)).collect())], &[]).await.unwrap();
+    let mut pages = Vec::new();
+    loop {
+        let n = expiry.run(&store, &log, now).await.unwrap();
+        pages.push(n);
+        if !expiry.is_behind() {
+            break;
+        }
+        assert_eq!(expiry.run(&store, &log, now).await.unwrap(), 0, "nothing is applied yet");
+        assert!(expiry.is_behind());
+        let n_appended: usize = pages.iter().sum();
+        store.apply(vec![], &[(0, n_appended as u64 - 1)]).await.unwrap();
+    }
+    store.apply(vec![], &[(0, u64::MAX)]).await.unwrap();
+    assert_eq!(pages, [128, 128, 44]);
+    assert_eq!(expiry.run(&store, &log, now).await.unwrap(), 0);
+    assert_eq!(store.due(None, now, 999).await.unwrap(), []);
+}
+
 /// A store that fails, wherever it does, makes no end be forgotten.
 #[tokio::test]
 async fn ends_are_dropped_once_the_store_is_back() {

@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests: whatever fails ends them")]
 
-use domain::{
-    Attribution, CanonicalEvent, EventId, Failure, FailureClass, Kind, Recipient, Tenant, Timestamp,
-    event::RULES_REVISION,
-};
+use domain::{CanonicalEvent, EventId, Kind, Timestamp};
 use event_log::{Batch, Consumed, Output, Position, Record, Stage as _};
 use schemas::{
     decode, encode, topics,
@@ -20,44 +17,20 @@ use suppressor::{
     stage::NoMetrics,
     store::{erasing::Erasing, memory::MemoryStore},
 };
+use testkit::builders::event;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(1_768_903_200 + seconds).unwrap()
 }
 
 fn bounce() -> CanonicalEvent {
-    let recipient = Recipient::email("jane@example.com").unwrap();
     CanonicalEvent {
         event_id: EventId::derive(&["kept", "bounce"]),
-        tenant: Tenant::default(),
-        channel: recipient.channel(),
-        recipient,
-        address: "Jane@Example.com".to_owned(),
-        kind: Kind::BouncedHard,
-        provider_kind: "bounce".to_owned(),
         occurred_at: at(0),
         received_at: at(2),
-        rules: RULES_REVISION,
-        provider: "sendgrid".to_owned(),
-        source: "default".to_owned(),
         message_id: None,
-        campaign: None,
-        categories: Vec::new(),
-        failure: Some(Failure {
-            attribution: Attribution::Recipient,
-            class: FailureClass::UnknownRecipient,
-            smtp_code: Some(550),
-            enhanced_status: Some("5.1.1".to_owned()),
-            provider_code: None,
-            attempt: None,
-            diagnostic: None,
-            rule: "code.5.1.1".to_owned(),
-        }),
-        scope: None,
-        machine: false,
-        echo: false,
-        metadata: BTreeMap::new(),
         receipt_id: "r1".to_owned(),
+        ..event(Kind::BouncedHard, "Jane@Example.com", 0)
     }
 }
 

@@ -28,6 +28,8 @@ use suppressor::{
 const TICK: Duration = Duration::from_secs(1);
 /// Pages of a long job in one step: seconds at most, so that ends and policies do not wait for it.
 const PAGES_MAX: usize = 8;
+/// Between two pages of ends: about what it takes to apply one.
+const ENDS_PAUSE: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(120);
 /// Whose owner does the jobs.
 const DUTY_PARTITION: u32 = 0;
@@ -137,12 +139,19 @@ async fn tick<E: Engine>(process: &Process, engine: &E, duty: &Duty, jobs: &mut 
         return Ok(true);
     }
     let now = Timestamp::from_micros(process.clock.now_micros())?;
-    jobs.expiry.run(store, log, now).await?;
-    jobs.erasures.step(store, log, engine.log(), now).await?;
-    let mut is_over = true;
     for _ in 0..PAGES_MAX {
-        is_over = reconsider::sweep(store, log, now).await?.1;
-        if is_over || process.shutdown.is_requested() {
+        jobs.expiry.run(store, log, now).await?;
+        if !jobs.expiry.is_behind() || process.shutdown.is_requested() {
+            break;
+        }
+        tokio::time::sleep(ENDS_PAUSE).await;
+    }
+    jobs.erasures.step(store, log, engine.log(), now).await?;
+    let mut is_over = !jobs.expiry.is_behind();
+    for _ in 0..PAGES_MAX {
+        let is_swept = reconsider::sweep(store, log, now).await?.1;
+        is_over &= is_swept;
+        if is_swept || process.shutdown.is_requested() {
             break;
         }
     }

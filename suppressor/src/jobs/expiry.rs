@@ -12,7 +12,9 @@ use domain::{Kind, Timestamp};
 use event_log::{Append, Position};
 use std::collections::{BTreeMap, VecDeque};
 
-const SCAN_MAX: usize = 1_000;
+/// Ends that wait to be applied at once: they stand in one queue with what providers told just now, which must not wait for
+/// them long. Nobody waits for these, since lookups compare ends with the clock.
+const SCAN_MAX: usize = 128;
 const APPENDS_AT_ONCE: usize = 64;
 const WHOLE_EVERY_MICROS: i64 = 60 * 1_000_000;
 
@@ -25,11 +27,18 @@ pub struct Expiry {
     from: Timestamp,
     /// When everything was looked through last.
     whole_at: Option<Timestamp>,
+    is_behind: bool,
 }
 
 impl Default for Expiry {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), appended: BTreeMap::new(), from: Timestamp::EPOCH, whole_at: None }
+        Self {
+            waiting: VecDeque::new(),
+            appended: BTreeMap::new(),
+            from: Timestamp::EPOCH,
+            whole_at: None,
+            is_behind: false,
+        }
     }
 }
 
@@ -37,8 +46,10 @@ impl Expiry {
     /// Appends an event for every end at or before `now`, at most a page of them, and drops the rows of those applied.
     /// Returns how many were appended.
     pub async fn run(&mut self, store: &dyn Store, log: &dyn Append, now: Timestamp) -> Result<usize, JobError> {
+        self.is_behind = false;
         self.drop_applied(store).await?;
         if self.waiting.len() >= SCAN_MAX {
+            self.is_behind = true;
             return Ok(0);
         }
         let is_whole = self.whole_at.is_none_or(|at| {
@@ -47,6 +58,7 @@ impl Expiry {
         });
         let from = if is_whole { None } else { Some(self.from.min(now)) };
         let due = store.due(from, now, SCAN_MAX).await?;
+        self.is_behind = due.len() >= SCAN_MAX;
         self.from = due.first().map_or(now, |due| due.at);
         if is_whole {
             self.whole_at = Some(now);
@@ -63,6 +75,11 @@ impl Expiry {
             }
         }
         Ok(count)
+    }
+
+    /// Whether the last run met a whole page: there may be more, once it is applied.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     async fn drop_applied(&mut self, store: &dyn Store) -> Result<(), JobError> {

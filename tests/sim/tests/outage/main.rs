@@ -11,7 +11,8 @@ use event_log::Record;
 use schemas::{encode, topics, wire::IncidentVerdict};
 use std::collections::BTreeSet;
 use suppressor::{Store as _, jobs::incidents};
-use world::{DAY, HOUR, PARTITIONS, STEP, STEPS_A_DAY, World, at, guarded, key};
+use testkit::builders::recipient_key;
+use world::{DAY, HOUR, PARTITIONS, STEP, STEPS_A_DAY, World, at, guarded};
 
 /// Who is written to once a day.
 #[derive(Debug, Clone)]
@@ -122,7 +123,7 @@ fn check_outage(world: &World, people: &[Person]) {
     let (n_told, n_held) = (told_at_once.count(), held.len());
     assert!(n_told * 3 < n_held, "{n_told} were told to providers before it was found, {n_held} held");
     for person in people.iter().filter(|person| person.dead_from == Some(OUTAGE.start)) {
-        let key = key(&person.address);
+        let key = recipient_key(&person.address);
         let rows = world.runtime.block_on(world.store.in_force(std::slice::from_ref(&key))).unwrap();
         let row = rows.into_iter().flatten().next().unwrap();
         assert!(row.decision.causes().iter().all(|cause| cause.until.is_none() && !cause.is_provisional()), "{row:?}");
@@ -286,7 +287,7 @@ fn years_of_incidents_leave_rows_of_half_a_year() {
     world.tell("forgotten@gmail.example", Kind::BouncedHard, 60);
     world.settle();
     let held = |address: &str| {
-        let rows = world.runtime.block_on(world.store.in_force(&[key(address)])).unwrap();
+        let rows = world.runtime.block_on(world.store.in_force(&[recipient_key(address)])).unwrap();
         rows.into_iter().flatten().next().unwrap().decision.causes()[0].is_provisional()
     };
     assert!(held("late@gmail.example") && !held("forgotten@gmail.example"));

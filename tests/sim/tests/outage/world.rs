@@ -1,9 +1,6 @@
 //! Log, store, stages and jobs, driven by the hand of a test: production code over memory, killed at random.
 
-use domain::{
-    Attribution, CanonicalEvent, Delta, EventId, Failure, FailureClass, Kind, Recipient, RecipientKey, Tenant,
-    Timestamp, event::RULES_REVISION,
-};
+use domain::{CanonicalEvent, Delta, EventId, Kind, Timestamp};
 use event_log::{
     Browse as _, Limits, PhaseName, Record, Runner, RunnerEvent, RunnerOptions, Stage, TopicSpec,
     memory::{MemoryLog, MemorySession, SplitMix64},
@@ -12,11 +9,7 @@ use schemas::{
     decode, encode, topics,
     wire::{DeltaRecord, EventRecord, IncidentVerdict, Statistics},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use suppressor::{
     Policy, Store as _, Suppressor,
     guard::{Guard, NoGuardMetrics, memory::Memory},
@@ -24,6 +17,7 @@ use suppressor::{
     stage::NoMetrics,
     store::memory::MemoryStore,
 };
+use testkit::builders::{event, recipient_key};
 
 pub(crate) const HOUR: i64 = 3_600;
 pub(crate) const DAY: i64 = 24 * HOUR;
@@ -36,10 +30,6 @@ pub(crate) const START: i64 = 1_607_558_400;
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(START + seconds).unwrap()
-}
-
-pub(crate) fn key(address: &str) -> RecipientKey {
-    RecipientKey { tenant: Tenant::default(), recipient: Recipient::email(address).unwrap() }
 }
 
 /// The policy of a smaller sender than the default is made for.
@@ -95,39 +85,14 @@ impl World {
 
     pub(crate) fn tell(&mut self, address: &str, kind: Kind, seconds: i64) {
         self.n_events += 1;
-        let key = key(address);
-        let failure = (kind == Kind::BouncedHard).then(|| Failure {
-            attribution: Attribution::Recipient,
-            class: FailureClass::UnknownRecipient,
-            smtp_code: Some(550),
-            enhanced_status: Some("5.1.1".to_owned()),
-            provider_code: None,
-            attempt: None,
-            diagnostic: None,
-            rule: "code.5.1.1".to_owned(),
-        });
+        let key = recipient_key(address);
         let event = CanonicalEvent {
             event_id: EventId::derive(&["outage", &self.n_events.to_string()]),
-            tenant: key.tenant.clone(),
-            channel: key.recipient.channel(),
-            address: address.to_owned(),
-            recipient: key.recipient.clone(),
-            kind,
-            provider_kind: kind.as_str().to_owned(),
             occurred_at: at(seconds),
             received_at: at(seconds + 2),
-            rules: RULES_REVISION,
-            provider: "sendgrid".to_owned(),
-            source: "default".to_owned(),
             message_id: None,
-            campaign: None,
-            categories: Vec::new(),
-            failure,
-            scope: None,
-            machine: false,
-            echo: false,
-            metadata: BTreeMap::new(),
             receipt_id: "r".to_owned(),
+            ..event(kind, address, 0)
         };
         let record = Record {
             key: Some(key.to_log_key().into()),
@@ -139,7 +104,7 @@ impl World {
     }
 
     pub(crate) fn is_stopped(&self, address: &str, now: i64) -> bool {
-        let rows = self.runtime.block_on(self.store.in_force(&[key(address)])).unwrap();
+        let rows = self.runtime.block_on(self.store.in_force(&[recipient_key(address)])).unwrap();
         let row = rows.into_iter().flatten().next();
         row.is_some_and(|row| row.decision.causes().iter().any(|cause| cause.until.is_none_or(|end| end > at(now))))
     }

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// Partitions of one hour.
@@ -30,7 +30,7 @@ const SLICE_MICROS: i64 = HOUR_MICROS / 12;
 /// Longer than a write takes, clocks differ, and an hour that was listed is not listed again.
 const UNLISTED_AFTER_MICROS: i64 = HOUR_MICROS;
 /// An hour that this process listed is listed again after so long: all instances write to this one list.
-const LISTED_AGAIN: Duration = Duration::from_secs(900);
+const LISTED_AGAIN_MICROS: i64 = HOUR_MICROS / 4;
 /// Hours that this process remembers to have listed.
 const LISTED_MAX: usize = 10_000;
 const ENDS_MAX: usize = 10_000;
@@ -130,20 +130,21 @@ impl CqlStore {
     }
 }
 
-/// The hours that this process listed, and when.
+/// The hours that this process listed, and when: by the clock that hours are taken off the list by, which goes on while a
+/// machine sleeps.
 #[derive(Debug, Default)]
-pub(super) struct Listed(Mutex<HashMap<i32, Instant>>);
+pub(super) struct Listed(Mutex<HashMap<i32, i64>>);
 
 impl Listed {
     /// The hours of these ends that are to be listed, or listed again.
-    pub(super) fn missing<'a>(&self, due: impl Iterator<Item = &'a Due>, now: Instant) -> BTreeSet<i32> {
+    pub(super) fn missing<'a>(&self, due: impl Iterator<Item = &'a Due>, now: i64) -> BTreeSet<i32> {
         let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_listed = |hour: &i32| listed.get(hour).is_some_and(|at| now.duration_since(*at) < LISTED_AGAIN);
+        let is_listed = |hour: &i32| listed.get(hour).is_some_and(|at| (0..LISTED_AGAIN_MICROS).contains(&(now - at)));
         due.map(|due| hour_of(due.at)).filter(|hour| !is_listed(hour)).collect()
     }
 
     /// These were listed, at the earliest at that time.
-    pub(super) fn add(&self, hours: BTreeSet<i32>, at: Instant) {
+    pub(super) fn add(&self, hours: BTreeSet<i32>, at: i64) {
         let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if listed.len() + hours.len() > LISTED_MAX {
             listed.clear();
@@ -152,7 +153,7 @@ impl Listed {
     }
 }
 
-fn now_micros() -> i64 {
+pub(super) fn now_micros() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
@@ -173,14 +174,15 @@ mod tests {
 
     #[test]
     fn an_hour_is_listed_once_in_a_quarter_of_an_hour() {
-        let (listed, began) = (Listed::default(), Instant::now());
+        let (listed, began) = (Listed::default(), now_micros());
         let ends: Vec<Due> = [10, 20, 3_700].map(due_at).into();
         let missing = |now| listed.missing(ends.iter(), now).into_iter().collect::<Vec<_>>();
         assert_eq!(missing(began), [0, 1]);
         assert_eq!(missing(began), [0, 1], "not written yet");
         listed.add([0].into(), began);
-        assert_eq!(missing(began + LISTED_AGAIN / 2), [1]);
-        assert_eq!(missing(began + LISTED_AGAIN), [0, 1]);
+        assert_eq!(missing(began + LISTED_AGAIN_MICROS / 2), [1]);
+        assert_eq!(missing(began + LISTED_AGAIN_MICROS), [0, 1]);
+        assert_eq!(missing(began - 1), [0, 1], "a clock that was set back tells nothing");
     }
 
     fn due_at(seconds: i64) -> Due {

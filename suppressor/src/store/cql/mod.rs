@@ -21,7 +21,7 @@ mod tokens;
 mod write;
 
 pub use config::{Consistency, CqlConfig, CqlConfigError, CqlTls, Replication, ReplicationClass, SerialConsistency};
-use due::Listed;
+use due::{Listed, now_micros};
 pub use due::{bucket_of, hour_of};
 pub use look::{StoreNow, look};
 pub use migrate::{Finding, Migration, SchemaReport, check, migrate};
@@ -50,7 +50,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use write::{Request, Requests, signed, stamp};
@@ -247,12 +246,12 @@ impl Store for CqlStore {
 
     async fn apply(&self, writes: Vec<Write>, applied: &[(u32, u64)]) -> Result<(), StoreError> {
         let Requests { mut first, trims } = Requests::of(&self.inner.statements, &writes)?;
-        let hours = self.inner.listed.missing(writes.iter().flat_map(|write| &write.due), Instant::now());
+        let hours = self.inner.listed.missing(writes.iter().flat_map(|write| &write.due), now_micros());
         for hour in &hours {
             first.push(Request::One(self.bound(|statements| &statements.put_due_hour, &(*hour,))?));
         }
         drop(writes);
-        let began = Instant::now();
+        let began = now_micros();
         self.write_all(first).await?;
         self.inner.listed.add(hours, began);
         self.write_all(trims).await?;

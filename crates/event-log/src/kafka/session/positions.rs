@@ -9,8 +9,8 @@
 //!
 //! The same holds with every broker up: a coordinator that nobody names, or a broker that was taken out, leaves the call
 //! without an answer (librdkafka's issues 5456 and 5511) until a connection comes or goes. The producer therefore closes
-//! connections that carry nothing (`client::IDLE_AFTER_DELIVERY_MS`), and whoever waits also looks whether a client was ended meanwhile,
-//! as a fenced member is, and whether the process is to stop.
+//! connections that carry nothing (`client::IDLE_AFTER_DELIVERY_MS`), and whoever waits also looks whether a client was
+//! ended meanwhile, as a fenced member is, and whether the process is to stop.
 
 use super::{
     CALL_MAX, Deliveries, POLL_MAX, is_retriable,

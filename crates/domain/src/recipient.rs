@@ -73,18 +73,17 @@ impl Recipient {
         }
         let (local, host) = bare.rsplit_once('@').ok_or(AddressError::NotEmail)?;
         let host = host.strip_suffix('.').unwrap_or(host);
-        let quoted = local.len() >= 2 && local.starts_with('"') && local.ends_with('"');
-        let odd = |c: char| c.is_control() || (!quoted && (c.is_whitespace() || "()<>[]:;,\\\"@".contains(c)));
-        if local.is_empty() || host.is_empty() || local.chars().any(odd) {
+        if local.is_empty() || host.is_empty() || !is_local_part(local) {
             return Err(AddressError::NotEmail);
         }
-        let mut key = if local.is_ascii() {
-            local.to_ascii_lowercase()
+        let mut key = String::with_capacity(bare.len());
+        if local.is_ascii() {
+            push_lower(&mut key, local);
         } else {
-            local.nfc().flat_map(char::to_lowercase).nfc().collect()
-        };
+            key.extend(local.nfc().flat_map(char::to_lowercase).nfc());
+        }
         key.push('@');
-        key.push_str(&host_key(host)?);
+        push_host(&mut key, host)?;
         if key.len() > EMAIL_BYTES_MAX {
             return Err(AddressError::TooLong);
         }
@@ -169,21 +168,43 @@ fn bare_address(text: &str) -> &str {
     }
 }
 
-fn host_key(host: &str) -> Result<String, AddressError> {
+/// Whether nothing stands in a local part that none may hold; in quotes only control characters are out of place.
+fn is_local_part(local: &str) -> bool {
+    let quoted = local.len() >= 2 && local.starts_with('"') && local.ends_with('"');
+    let special =
+        |c: u8| matches!(c, b' ' | b'(' | b')' | b'<' | b'>' | b'[' | b']' | b':' | b';' | b',' | b'\\' | b'"' | b'@');
+    if local.bytes().any(|c| c.is_ascii_control() || (!quoted && special(c))) {
+        return false;
+    }
+    let odd = |c: char| c.is_control() || (!quoted && c.is_whitespace());
+    local.is_ascii() || !local.chars().any(odd)
+}
+
+fn push_lower(key: &mut String, ascii: &str) {
+    let start = key.len();
+    key.push_str(ascii);
+    key[start..].make_ascii_lowercase();
+}
+
+/// Adds a domain as lower-case A-label, or an address literal.
+fn push_host(key: &mut String, host: &str) -> Result<(), AddressError> {
     if let Some(literal) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let fine = !literal.is_empty() && literal.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-".contains(&b));
-        return if fine { Ok(host.to_ascii_lowercase()) } else { Err(AddressError::NotEmail) };
+        push_lower(key, host);
+        return if fine { Ok(()) } else { Err(AddressError::NotEmail) };
     }
-    let simple = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-    let punycode = host.len() >= 4 && host.to_ascii_lowercase().contains("xn--");
-    let ascii = if simple && !punycode {
-        host.to_ascii_lowercase()
+    let simple = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    let punycode = host.as_bytes().windows(4).any(|four| four.eq_ignore_ascii_case(b"xn--"));
+    let start = key.len();
+    if simple && !punycode {
+        push_lower(key, host);
     } else {
-        idna::domain_to_ascii(host).map_err(|_| AddressError::NotEmail)?
-    };
-    let labels_fine = ascii.split('.').all(|label| (1..=63).contains(&label.len()));
-    if !ascii.is_empty() && ascii.len() <= 255 && labels_fine && ascii.bytes().all(|b| b.is_ascii_graphic()) {
-        Ok(ascii)
+        key.push_str(&idna::domain_to_ascii(host).map_err(|_| AddressError::NotEmail)?);
+    }
+    let ascii = key.as_bytes().get(start..).unwrap_or_default();
+    let labels_fine = ascii.split(|b| *b == b'.').all(|label| (1..=63).contains(&label.len()));
+    if ascii.len() <= 255 && labels_fine && ascii.iter().all(u8::is_ascii_graphic) {
+        Ok(())
     } else {
         Err(AddressError::NotEmail)
     }
@@ -254,6 +275,14 @@ mod tests {
         check(Recipient::email("\"a b\"@example.com"), Ok("\"a b\"@example.com"));
         check(Recipient::email("a@[192.0.2.1]"), Ok("a@[192.0.2.1]"));
         check(Recipient::email(" "), Err(AddressError::Empty));
+        check(Recipient::email("\"a@b(c)\"@example.com"), Ok("\"a@b(c)\"@example.com"));
+        check(Recipient::email("a@B\u{fc}cher.example"), Ok("a@xn--bcher-kva.example"));
+        check(Recipient::email("a@XN--BCHER-KVA.example"), Ok("a@xn--bcher-kva.example"));
+        for bad in
+            ["a\u{a0}b@example.com", "\u{fc}\u{85}@example.com", "\"a\u{7}\"@example.com", "\u{fc}(@x.org", "a@b..c"]
+        {
+            check(Recipient::email(bad), Err(AddressError::NotEmail));
+        }
         for bad in
             ["jane", "@example.com", "jane@", "a b@example.com", "a@b@c.com", "a@ex ample.com", "a@.com", "a\n@b.c"]
         {

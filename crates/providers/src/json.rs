@@ -164,14 +164,7 @@ pub(crate) fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
         Some(b'[') => {
             let values: Vec<&RawValue> =
                 serde_json::from_slice(body).map_err(|error| Malformed { reason: malformed(&error) })?;
-            if values.len() > ELEMENTS_MAX {
-                return Err(refuse(TOO_MANY));
-            }
-            Ok(values
-                .into_iter()
-                .enumerate()
-                .map(|(index, value)| Element { index, bytes: value.get().as_bytes() })
-                .collect())
+            numbered(values)
         }
         Some(b'{') => {
             let value: &RawValue =
@@ -181,6 +174,28 @@ pub(crate) fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
         Some(_) => Err(refuse("malformed_json: neither an object nor an array")),
         None => Err(refuse("empty_body")),
     }
+}
+
+/// Splits the `events` of an object into elements; `None` where the body is no object with such a list. Each byte is looked
+/// at once, where reading the object first and its list then would be twice.
+pub(crate) fn events(body: &[u8]) -> Option<Result<Vec<Element<'_>>, Malformed>> {
+    #[derive(serde::Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        events: Vec<&'a RawValue>,
+    }
+    // A list would be read as well: its first value as the events.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let envelope = is_object.then(|| serde_json::from_slice::<Envelope<'_>>(body).ok()).flatten()?;
+    Some(numbered(envelope.events))
+}
+
+fn numbered(values: Vec<&RawValue>) -> Result<Vec<Element<'_>>, Malformed> {
+    if values.len() > ELEMENTS_MAX {
+        return Err(Malformed { reason: TOO_MANY.to_owned() });
+    }
+    let numbered = values.into_iter().enumerate();
+    Ok(numbered.map(|(index, value)| Element { index, bytes: value.get().as_bytes() }).collect())
 }
 
 /// Splits a body into elements: a JSON document each line. A line that is none becomes an element that cannot be read.

@@ -78,10 +78,8 @@ impl Finder {
                 candidates[index / 64] |= 1 << (index % 64);
             }
         }
-        let candidates = candidates.iter().enumerate().flat_map(|(place, bits)| {
-            let bits = *bits;
-            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| place * 64 + bit)
-        });
+        let candidates =
+            candidates.iter().enumerate().flat_map(|(place, bits)| ones(*bits).map(move |bit| place * 64 + bit));
         candidates.filter_map(|index| self.alternatives.get(index)).find(|one| one.is_in(text)).map(|one| one.pattern)
     }
 
@@ -102,6 +100,15 @@ impl Alternative {
         let compile = || RegexBuilder::new(&self.source).unicode(false).build().ok();
         self.regex.get_or_init(compile).as_ref().is_some_and(|regex| regex.is_match(text))
     }
+}
+
+/// The places of the bits that are set, from the lowest.
+fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (bits != 0).then_some(bits.trailing_zeros() as usize);
+        bits &= bits.wrapping_sub(1);
+        lowest
+    })
 }
 
 fn parser() -> Parser {
@@ -171,6 +178,13 @@ mod tests {
         assert_eq!(first("full"), Some(2));
         assert_eq!(first("nothing"), None);
         assert!(Finder::new(["("].into_iter()).is_err());
+    }
+
+    #[test]
+    fn counts_the_bits_that_are_set() {
+        assert_eq!(ones(0).count(), 0);
+        assert_eq!(ones(1 << 63 | 0b101).collect::<Vec<_>>(), [0, 2, 63]);
+        assert_eq!(ones(u64::MAX).count(), 64);
     }
 
     #[test]

@@ -257,7 +257,8 @@ fn plain(reply: &str) -> String {
         if !words.is_empty() && !words.ends_with('\n') {
             words.push(' ');
         }
-        match word.split_once("://") {
+        // Few words are links: a byte is sought sooner than a text.
+        match word.contains(':').then(|| word.split_once("://")).flatten() {
             Some((before, link)) => {
                 let before = before.trim_end_matches(|c: char| c.is_ascii_alphabetic());
                 lower(&mut words, before);

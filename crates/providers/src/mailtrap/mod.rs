@@ -36,8 +36,7 @@ impl Provider for Mailtrap {
 
     /// Which of the formats a body is in, its own shape tells: both are configured per webhook and labelled alike.
     fn elements<'a>(&self, request: &Request<'a>) -> Result<Vec<Element<'a>>, Malformed> {
-        let object = Object::read(&Element { index: 0, bytes: request.body });
-        if let Some(events) = object.ok().and_then(|object| object.get("events")?.elements()) {
+        if let Some(events) = json::events(request.body) {
             return events;
         }
         match json::elements(request.body) {

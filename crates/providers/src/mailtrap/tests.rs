@@ -48,4 +48,10 @@ fn bounds_and_garbage() {
     );
     assert_eq!(triage(&Mailtrap, "application/json", r#"{"events": []}"#), Triage::Ignore("no_events"));
     assert!(matches!(triage(&Mailtrap, "application/json", "{\n}}\n"), Triage::Refuse(_)));
+    // A list is no object with `events`, and what is no list of them is no list.
+    let one = r#"{"event":"open","email":"jane@example.com","timestamp":1,"event_id":"a"}"#;
+    for odd in [format!("[[{one}]]"), format!(r#"{{"events": {one}}}"#), r#"{"events": 3}"#.to_owned()] {
+        let read = fates(&Mailtrap, "application/json", odd.as_bytes()).unwrap();
+        assert!(matches!(read.as_slice(), [Fate::Dead(_)]), "{odd}: {read:?}");
+    }
 }

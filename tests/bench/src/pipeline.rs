@@ -144,7 +144,7 @@ pub(crate) fn child(directory: &Path, events: u64, workers: u32) -> anyhow::Resu
     let stop = CancellationToken::new();
     let partitions: Vec<u32> = (0..PARTITIONS).collect();
 
-    let (began, cpu_before) = (Instant::now(), usage::cpu_seconds_by_thread()?);
+    let (began, cpu_before) = (Instant::now(), usage::cpu_seconds_by_thread(std::process::id())?);
     let session = log.session(schemas::topics::NORMALIZERS, schemas::topics::RAW, &partitions)?;
     let stage = Normalizer::new(Arc::new(normalizer::Nobody));
     let raw_limits = Limits { bytes_max: 512 * 1_024, ..limits };
@@ -168,7 +168,7 @@ pub(crate) fn child(directory: &Path, events: u64, workers: u32) -> anyhow::Resu
         }
     }
     let seconds = began.elapsed().as_secs_f64();
-    let mut cpu = usage::cpu_seconds_by_thread()?;
+    let mut cpu = usage::cpu_seconds_by_thread(std::process::id())?;
     for (name, before) in cpu_before {
         cpu.entry(name).and_modify(|seconds| *seconds -= before);
     }

@@ -33,10 +33,10 @@ fn status_mb(pid: u32, name: &str) -> anyhow::Result<f64> {
     Ok(kib * 1_024.0 / 1e6)
 }
 
-/// CPU seconds of this process so far by thread name; threads of one name together.
-pub(crate) fn cpu_seconds_by_thread() -> anyhow::Result<BTreeMap<String, f64>> {
+/// CPU seconds of a process so far by thread name; threads of one name together. Names are cut to 15 bytes.
+pub(crate) fn cpu_seconds_by_thread(pid: u32) -> anyhow::Result<BTreeMap<String, f64>> {
     let mut by_name = BTreeMap::new();
-    for task in std::fs::read_dir("/proc/self/task")? {
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
         let path = task?.path();
         let (Ok(name), Ok(stat)) =
             (std::fs::read_to_string(path.join("comm")), std::fs::read_to_string(path.join("schedstat")))
@@ -59,6 +59,6 @@ mod tests {
         assert!(cpu_seconds(pid).unwrap() >= 0.0);
         let (now, peak) = (resident_mb(pid).unwrap(), peak_mb(pid).unwrap());
         assert!(now > 0.5 && peak > 0.5, "{now} {peak}");
-        assert!(!cpu_seconds_by_thread().unwrap().is_empty());
+        assert!(!cpu_seconds_by_thread(pid).unwrap().is_empty());
     }
 }

@@ -9,6 +9,7 @@ use super::{
     pace::{self, EVENTS, Outcome, Pace, Sent},
     role::Role,
     suppressor,
+    warm_up::{self, Beside},
 };
 use crate::{
     Options, say,
@@ -25,14 +26,11 @@ use std::{
 
 const P50_MS_MAX: f64 = 200.0;
 const P99_MS_MAX: f64 = 1_000.0;
-/// Connections are made, groups joined, code compiled: not measured.
-const WARM_UP: Duration = Duration::from_secs(30);
 const DRAIN_WITHIN: Duration = Duration::from_secs(120);
 /// Nothing came for so long after everything was worked through.
 const QUIET: Duration = Duration::from_secs(2);
 /// Far from what is sent elsewhere.
 const FIRST_EVENT: u64 = 500_000_000;
-const WARM_UP_EVENT: u64 = 400_000_000;
 
 /// One run.
 pub(super) fn measure(pipeline: &mut Pipeline, options: &Options) -> anyhow::Result<Value> {
@@ -42,8 +40,8 @@ pub(super) fn measure(pipeline: &mut Pipeline, options: &Options) -> anyhow::Res
     let fleet = Fleet::start(&pipeline.cluster)?;
     let keys = Arc::clone(&pipeline.cluster.keys);
     let address = fleet.of(Role::Gateway)?.address;
-    let pace = Pace { address, webhooks_per_second, lasting: WARM_UP, first_event: WARM_UP_EVENT, keep: false };
-    let mut events = pace::run(&keys, pace)?.webhooks() * EVENTS;
+    let warm_up = warm_up::run(pipeline, &fleet, webhooks_per_second)?;
+    let mut events = warm_up.events;
     worked_through(&fleet, events)?;
 
     let subscriber = Subscriber::start(pipeline.cluster.broker.bootstrap())?;
@@ -51,8 +49,10 @@ pub(super) fn measure(pipeline: &mut Pipeline, options: &Options) -> anyhow::Res
     let stages = [fleet.of(Role::Normalizer)?, fleet.of(Role::Suppressor)?];
     let before = [stages[0].scrape()?, stages[1].scrape()?];
     let cpu = || fleet.served.iter().map(|served| usage::cpu_seconds(served.pid())).collect::<anyhow::Result<Vec<_>>>();
-    let cpu_before = cpu()?;
-    let outcome = pace::run(&keys, Pace { lasting, first_event: FIRST_EVENT, keep: true, ..pace })?;
+    let (cpu_before, beside) = (cpu()?, Beside::now(pipeline, &fleet)?);
+    let pace = Pace { address, webhooks_per_second, lasting, first_event: FIRST_EVENT, keep: true };
+    let outcome = pace::run(&keys, pace)?;
+    let beside = Beside::now(pipeline, &fleet)?.show_since(beside, options.latency_seconds);
     events += outcome.webhooks() * EVENTS;
     let ended = Instant::now();
     worked_through(&fleet, events)?;
@@ -84,15 +84,18 @@ pub(super) fn measure(pipeline: &mut Pipeline, options: &Options) -> anyhow::Res
     document["provider_calls"] = json!(calls);
     document["cores_used"] = Value::Object(cores);
     document["stages"] = stages;
+    document["warm_up"] = warm_up.show();
+    document["beside"] = beside;
     Ok(document)
 }
 
-/// Waits until the suppressor has committed so many events.
+/// Waits until the suppressor has committed so many events; ends that pass are none of them.
 fn worked_through(fleet: &Fleet, events: u64) -> anyhow::Result<()> {
     let suppressor = fleet.of(Role::Suppressor)?;
     let deadline = Instant::now() + DRAIN_WITHIN;
     loop {
-        let done = committed(suppressor)?;
+        let ends = warm_up::ends(fleet)?;
+        let done = committed(suppressor)? - ends;
         if done >= events as f64 {
             return Ok(());
         }

@@ -17,6 +17,7 @@ mod pace;
 mod role;
 mod servers;
 mod suppressor;
+mod warm_up;
 
 use crate::{Measure, Options, say};
 use serde_json::{Map, Value};

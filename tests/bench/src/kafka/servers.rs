@@ -4,6 +4,7 @@ use crate::{Options, child::argument, instance, requests::Keys, run_directory, s
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -96,6 +97,17 @@ impl Cluster {
     pub(super) fn cpu(&self) -> anyhow::Result<[f64; 2]> {
         let of = |pid: Option<u32>| usage::cpu_seconds(pid.context("a server is gone")?);
         Ok([of(self.broker.pid())?, of(self.store.pid())?])
+    }
+
+    /// The same by thread, of both together.
+    pub(super) fn cpu_by_thread(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+        let mut both = BTreeMap::new();
+        for pid in [self.broker.pid(), self.store.pid()] {
+            for (name, seconds) in usage::cpu_seconds_by_thread(pid.context("a server is gone")?)? {
+                *both.entry(name).or_default() += seconds;
+            }
+        }
+        Ok(both)
     }
 
     /// What it is, for the results.

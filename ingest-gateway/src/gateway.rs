@@ -113,11 +113,11 @@ impl Gateway {
         GatewayService(Arc::clone(self))
     }
 
-    /// Answers one request.
+    /// Answers one request. What is rare waits in boxes of its own, since this future is allocated for every request.
     pub async fn handle(&self, request: Request<Body>) -> Response {
         let (parts, mut body) = request.into_parts();
         if route::is_unsubscribe(parts.uri.path()) {
-            return self.unsubscribe(&parts, &mut body).await;
+            return Box::pin(self.unsubscribe(&parts, &mut body)).await;
         }
         let configured = route::read(parts.uri.path()).and_then(|(provider, name)| self.sources.get(provider, name));
         let tally = self.metrics.begin(configured.map(Arc::as_ref));
@@ -163,7 +163,8 @@ impl Gateway {
         let proof = self.prove(configured, &request, received_at).await?;
         let verdict = judge::weigh(configured.provider, &request, &context, &proof, configured.shadow)?;
         if let Verdict::Ignore(reason) = verdict {
-            return self.confirm(configured, &request, &proof).await.map(|done| Taken::Ignored(done.unwrap_or(reason)));
+            let confirmed = Box::pin(self.confirm(configured, &request, &proof)).await;
+            return confirmed.map(|done| Taken::Ignored(done.unwrap_or(reason)));
         }
         let mut failed = (!proof.ok).then_some(proof.reason);
         if failed.is_none() {
@@ -198,7 +199,7 @@ impl Gateway {
                 tracing::warn!(provider, source, "a webhook names a signing certificate that is not in `certificates`");
                 proof.reason
             }
-            Some(Wanted::Fetched(url)) => match self.outside.certificate(url).await {
+            Some(Wanted::Fetched(url)) => match Box::pin(self.outside.certificate(url)).await {
                 Ok(certificate) => return Ok(provider.authenticate_by(request, source, now, &certificate)),
                 Err(Unhad::Failed) => "certificate_unavailable",
                 Err(Unhad::Busy) => "certificates_busy",

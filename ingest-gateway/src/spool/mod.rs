@@ -153,18 +153,19 @@ impl Spooling {
             && let Leave::Skip { .. } = self.ask(self.is_drained())
         {
             let away = AppendError::Unavailable("it gave no delivery report lately".to_owned());
-            return self.spool(record, "breaker_open", away).await;
+            return Box::pin(self.spool(record, "breaker_open", away)).await;
         }
-        match self.append_within(self.wait, record.clone()).await {
-            Ok(position) => Ok(Kept::Logged(position)),
-            Err(Unappended::Log(error @ AppendError::TooLarge { .. })) => Err(error.into()),
-            Err(Unappended::Log(error @ AppendError::Busy)) => self.spool(record, "log_busy", error).await,
-            Err(Unappended::Log(error)) => self.spool(record, "log_unavailable", error).await,
+        let (cause, error) = match self.append_within(self.wait, record.clone()).await {
+            Ok(position) => return Ok(Kept::Logged(position)),
+            Err(Unappended::Log(error @ AppendError::TooLarge { .. })) => return Err(error.into()),
+            Err(Unappended::Log(error @ AppendError::Busy)) => ("log_busy", error),
+            Err(Unappended::Log(error)) => ("log_unavailable", error),
             Err(Unappended::NoReport) => {
                 let detail = format!("no delivery report within {} ms", self.wait.as_millis());
-                self.spool(record, "no_delivery_report", AppendError::Unavailable(detail)).await
+                ("no_delivery_report", AppendError::Unavailable(detail))
             }
-        }
+        };
+        Box::pin(self.spool(record, cause, error)).await
     }
 
     /// Whether a webhook would be taken now, as far as is known: for readiness.

@@ -138,9 +138,8 @@ impl<A: Answers> Served<A> {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
-            .timer(TokioTimer::new())
-            // Hyper counts this from the end of the former answer: it bounds idling and a slow head alike.
-            .header_read_timeout(self.idle_timeout())
+            // A slow head counts as idling, which is minded here (`watch`): hyper would set a timer anew for each request.
+            .header_read_timeout(None)
             .max_buf_size(head)
             // Answers are never held back for the requests behind them (`pipeline_flush`): what follows may not be whole, or no
             // request at all, and then nobody would get an answer.

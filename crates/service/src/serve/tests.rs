@@ -61,6 +61,30 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_head_that_trickles_in_behind_an_answer_counts_as_idling() {
+    let limits = ServerLimits { head_timeout_ms: 100, idle_timeout_ms: 150, ..ServerLimits::default() };
+    let running = start(limits, None, hello()).await;
+    let (mut read, mut write) = TcpStream::connect(running.address).await.unwrap().into_split();
+    write.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let trickle = tokio::spawn(async move {
+        let mut n_written = 0;
+        for byte in b"GET /second HTTP/1.1\r\nhost: ".iter().chain(std::iter::repeat(&b'x')) {
+            if write.write_all(&[*byte]).await.is_err() {
+                return n_written;
+            }
+            n_written += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        n_written
+    });
+    let mut answers = Vec::new();
+    // It may end by a reset, as bytes come that nobody reads any more.
+    let _ended = tokio::time::timeout(Duration::from_secs(20), read.read_to_end(&mut answers)).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answers).matches("HTTP/1.1 200 OK").count(), 1);
+    assert!(trickle.await.unwrap() >= 5, "it was served for a while");
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
     let running = start(ServerLimits::default(), None, hello()).await;
     let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(64 * 1_024));

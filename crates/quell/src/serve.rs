@@ -53,8 +53,8 @@ const WAIT: Duration = Duration::from_secs(1);
 /// Runs until SIGTERM or SIGINT, or until a part fails for good.
 pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<()> {
     let has = |role| roles.contains(&role);
-    let has_stages = has(Role::Normalizer) || has(Role::Suppressor) || has(Role::Syncer) || has(Role::Notifier);
-    let checks = [(GATEWAY_CHECK, has(Role::Gateway)), (STAGES_CHECK, has_stages), (LOOKUP_CHECK, has(Role::Lookup))];
+    let checks =
+        [(GATEWAY_CHECK, has(Role::Gateway)), (STAGES_CHECK, has_stages(roles)), (LOOKUP_CHECK, has(Role::Lookup))];
     let checks: Vec<&'static str> = checks.iter().filter(|(_, is_ours)| *is_ours).map(|(name, _)| *name).collect();
     config.check_cluster()?;
     let process = Process::begin(config, &checks)?;
@@ -146,11 +146,17 @@ async fn parts(process: &Process, log: KafkaLog, store: &LateStore, roles: &[Rol
     if has(Role::Suppressor) || has(Role::Lookup) {
         started.tasks.push(tokio::spawn(upkeep::run(process.clone(), engine, duty, guard)));
     }
-    if !started.stages.is_empty() {
+    if has_stages(roles) {
+        // Who has no account and no subscriber to tell has all it needs: nothing.
         process.readiness.set(STAGES_CHECK, true);
         tracing::info!(stages = started.stages.len(), "stages run");
     }
     Ok(Some(started))
+}
+
+/// Whether one of these roles works off a topic.
+fn has_stages(roles: &[Role]) -> bool {
+    roles.iter().any(|role| matches!(role, Role::Normalizer | Role::Suppressor | Role::Syncer | Role::Notifier))
 }
 
 /// Waits until every topic can be read. False where the process ended before.

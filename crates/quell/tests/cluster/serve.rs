@@ -40,12 +40,14 @@ fn parts_wait_for_what_they_need() {
     bed.run(&["store", "migrate", "--yes"]).with(0);
     let mut parts: Vec<_> =
         ["gateway", "normalizer", "suppressor", "lookup"].map(|role| bed.serve(role, role)).into_iter().collect();
+    // With no account and no subscriber to tell, they are ready none the less.
+    let mut idle = ["syncer", "notifier"].map(|role| bed.serve(role, role));
     bed.run(&[&["topics", "apply", "--yes"], SMALL.as_slice()].concat()).with(0);
-    parts.iter_mut().for_each(|part| part.wait_ready());
+    parts.iter_mut().chain(&mut idle).for_each(|part| part.wait_ready());
     parts[0].drip_bounce("jane@example.com", "2026-01-20T10:00:00Z");
     parts[3].until(1, &["check", "jane@example.com"]);
     each_shows_its_figures(&parts);
-    for mut part in parts {
+    for mut part in parts.into_iter().chain(idle) {
         assert_eq!(part.terminate(), Some(0), "{}", part.log());
     }
 }

@@ -9,6 +9,8 @@ const EARLIEST_SECONDS: i64 = 1_735_689_600;
 const OPEN_FILES_MIN: u64 = 4_096;
 const FREE_KIB_MIN: u64 = 1 << 20;
 const FREE_KIB_FAIL: u64 = 100 << 10;
+/// What the data directory needs with `quell serve`, where it holds what is remembered of the schema registry alone.
+const FREE_KIB_CLUSTER: u64 = 1 << 10;
 
 /// Whether the clock was ever set. How it stands to others is seen where they are asked.
 pub(super) fn clock(findings: &mut Findings) {
@@ -40,8 +42,9 @@ pub(super) fn open_files(findings: &mut Findings) {
     }
 }
 
-/// Whether the data directory can be written, and how much room it has.
-pub(super) fn data_dir(dir: &Path, findings: &mut Findings) {
+/// Whether the data directory can be written, and whether it has room for what lies there: log and store, or with
+/// `quell serve` next to nothing.
+pub(super) fn data_dir(dir: &Path, is_cluster: bool, findings: &mut Findings) {
     let shown = dir.display();
     let nearest = nearest(dir);
     let written = write_once(nearest);
@@ -57,7 +60,8 @@ pub(super) fn data_dir(dir: &Path, findings: &mut Findings) {
             return;
         }
     }
-    let (health, detail) = room(free_kib(nearest));
+    let free = free_kib(nearest);
+    let (health, detail) = if is_cluster { room_of_cluster(free) } else { room(free) };
     findings.add("disk", health, detail);
 }
 
@@ -115,6 +119,17 @@ fn room(free_kib: Option<u64>) -> (Health, String) {
     }
 }
 
+/// As [`room`], where log and store are elsewhere.
+fn room_of_cluster(free_kib: Option<u64>) -> (Health, String) {
+    match free_kib {
+        Some(free) if free < FREE_KIB_CLUSTER => {
+            (Health::Warn, format!("only {free} KiB free: the schema registry's ids may not be remembered"))
+        }
+        Some(free) if free < FREE_KIB_MIN => (Health::Ok, format!("{} MiB free", free >> 10)),
+        other => room(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +143,11 @@ mod tests {
         assert_eq!(room(Some(5 << 20)), (Health::Ok, "5 GiB free".to_owned()));
         assert_eq!(room(Some(1)).0, Health::Fail);
         assert_eq!(room(None).0, Health::Warn);
+        // A small file system of its own is enough for who keeps next to nothing there.
+        assert_eq!(room_of_cluster(Some(16 << 10)), (Health::Ok, "16 MiB free".to_owned()));
+        assert_eq!(room_of_cluster(Some(5 << 20)), (Health::Ok, "5 GiB free".to_owned()));
+        assert_eq!(room_of_cluster(Some(1)).0, Health::Warn);
+        assert_eq!(room_of_cluster(None).0, Health::Warn);
     }
 
     #[test]
@@ -146,12 +166,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for dir in [folder.path().to_owned(), folder.path().join("not/yet")] {
             let mut findings = Findings::default();
-            data_dir(&dir, &mut findings);
+            data_dir(&dir, false, &mut findings);
             assert_eq!(findings.0[0].health, Health::Ok, "{findings:?}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         let mut findings = Findings::default();
-        data_dir(Path::new("/proc/nowhere"), &mut findings);
+        data_dir(Path::new("/proc/nowhere"), false, &mut findings);
         assert_eq!(findings.0[0].health, Health::Fail, "{findings:?}");
     }
 }

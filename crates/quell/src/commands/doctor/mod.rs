@@ -95,7 +95,7 @@ impl Doctor {
             if running.is_none() {
                 network::ports(&config, &mut findings);
             }
-            machine::data_dir(&config.data_dir, &mut findings);
+            machine::data_dir(&config.data_dir, !config.kafka.brokers.is_empty(), &mut findings);
             spool::check(&config, running.as_ref(), &mut findings);
             for (name, tls) in [("gateway.tls", &config.gateway.tls), ("lookup.tls", &config.lookup.tls)] {
                 if let Some(tls) = tls {

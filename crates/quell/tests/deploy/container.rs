@@ -1,8 +1,14 @@
 //! The image's recipe, read as its builder reads it. Nothing here can build it: the stages, the user, what is copied, and
 //! what the binary links are checked instead.
 
-use crate::tools::{file, root, said};
-use std::{collections::BTreeSet, process::Command};
+use crate::{
+    binary::Deployed,
+    tools::{file, root, said},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
 
 /// Instructions of a Dockerfile, with what is continued on one line.
 fn instructions() -> Vec<(String, String)> {
@@ -48,6 +54,49 @@ fn the_image_is_small_and_nobodys_root() {
     let made = all.iter().find(|one| one.1.contains("/out/var/lib/quell/spool")).expect("the folders are made");
     assert!(made.1.contains("/out/var/lib/quell/data"));
     assert!(of("COPY").iter().any(|copy| copy.contains("--chown=65532:65532 /out/var/lib/quell ")));
+}
+
+/// What the image sets, but its configuration's path, which a test's own stands for.
+fn environment() -> BTreeMap<String, String> {
+    let set = instructions().into_iter().filter(|(word, _)| word == "ENV");
+    let pairs = set.map(|(_, rest)| rest.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())));
+    pairs.map(|pair| pair.expect("NAME=VALUE")).filter(|(name, _)| name != "QUELL_CONFIG").collect()
+}
+
+#[test]
+fn it_writes_where_it_may_whatever_the_file_says() {
+    let made = instructions().into_iter().find(|(word, rest)| word == "RUN" && rest.contains("mkdir -p /out/"));
+    let (_, made) = made.expect("the folders are made");
+    for name in ["QUELL__data_dir", "QUELL__gateway__spool__directory"] {
+        let folder = environment().remove(name).unwrap_or_else(|| panic!("the image does not say {name}"));
+        assert!(folder.starts_with("/var/lib/quell/") && made.contains(&format!("/out{folder}")), "{name}: {folder}");
+    }
+}
+
+#[test]
+fn no_image_is_fetched_that_is_not_named() {
+    // A parser of the recipe that is itself an image, at whatever version: no build where that registry is out of reach.
+    let text = file("deploy/container/Dockerfile");
+    assert!(!text.lines().any(|line| line.replace(' ', "").to_ascii_lowercase().starts_with("#syntax=")), "{text}");
+}
+
+#[test]
+fn the_pages_configuration_starts_it_and_can_be_reached() {
+    let page = file("docs/deployment.md");
+    let (_, section) = page.split_once("\n## The image\n").expect("a section");
+    let (section, _) = section.split_once("\n## ").expect("another section");
+    let (_, block) = section.split_once("```toml\n").expect("a configuration");
+    let (block, _) = block.split_once("```").expect("its end");
+    let config: toml::Table = block.parse().expect("TOML");
+    let command = section.lines().collect::<Vec<_>>().join(" ");
+    for part in ["gateway", "lookup"] {
+        let listen = config[part]["listen"].as_str().expect("a text");
+        let port = listen.strip_prefix("0.0.0.0:").unwrap_or_else(|| panic!("{part}: nobody outside reaches {listen}"));
+        assert!(command.contains(&format!("{port}:{port} ")), "{part}: {port} is not published");
+    }
+    let mut deployed = Deployed::new(block, environment());
+    deployed.is_sound();
+    deployed.starts_alone(&["up".to_owned()]);
 }
 
 #[test]

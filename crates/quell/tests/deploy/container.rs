@@ -104,6 +104,9 @@ fn what_is_copied_is_there_and_sent() {
     let ignored = file("deploy/container/Dockerfile.dockerignore");
     let sent: BTreeSet<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
     assert_eq!(ignored.lines().find(|line| !line.starts_with('#')), Some("*"), "nothing is sent but what is named");
+    // The compose file's secrets lie beside it; the last line that names a file holds.
+    let secrets = ignored.lines().position(|line| line == "**/*.env").expect("no secrets are sent");
+    assert!(ignored.lines().skip(secrets).all(|line| !line.starts_with('!')), "{ignored}");
     let mut copied = BTreeSet::new();
     for (_, rest) in instructions().into_iter().filter(|(word, rest)| word == "COPY" && !rest.contains("--from=")) {
         let words: Vec<&str> = rest.split(' ').filter(|word| !word.starts_with("--")).collect();

@@ -1,13 +1,16 @@
 //! Servers as containers, where Docker answers.
 
 use super::{
-    Kind, Origin, ServerError, docker,
+    Kind, Origin, ServerError,
+    docker::{self, Daemon},
     find::Found,
     free_ports, kafka, postgres, probe,
     registry::{self, API},
     watchdog::Watchdog,
 };
 use std::{
+    collections::HashMap,
+    ffi::OsStr,
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +19,9 @@ use testcontainers::{ContainerRequest, GenericImage, ImageExt, core::IntoContain
 /// From the start of the container, its image being there, to its answer.
 const PATIENCE: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(100);
-/// Of the PostgreSQL in a container, which nobody reaches but this machine.
+/// How often to look whether the container still runs while its server does not answer.
+const LOOK: Duration = Duration::from_secs(1);
+/// Of the PostgreSQL in a container: where the daemon is this machine's, nobody else reaches it.
 const PASSWORD: &str = "word-of-a-container";
 
 /// What a container is made of.
@@ -30,9 +35,10 @@ struct Recipe {
     command: Vec<&'static str>,
 }
 
-/// The same server with the same settings as on the Java machine; for CQL the real ScyllaDB.
-fn recipe(kind: Kind, advertised: &str) -> Recipe {
-    match kind {
+/// The same server with the same settings as on the Java machine; for CQL the real ScyllaDB. No image of these starts a
+/// Connect worker.
+fn recipe(kind: Kind, advertised: &str) -> Option<Recipe> {
+    Some(match kind {
         Kind::Kafka => Recipe {
             image: "apache/kafka",
             tag: "4.3.1",
@@ -60,23 +66,25 @@ fn recipe(kind: Kind, advertised: &str) -> Recipe {
                 .to_vec(),
             command: vec![],
         },
-        // As Kafka's own image starts one, but nothing asks for it.
-        Kind::Connect => Recipe { image: "apache/kafka", tag: "4.3.1", port: 8083, variables: vec![], command: vec![] },
-    }
+        Kind::Connect => return None,
+    })
 }
 
 /// The image takes a property `a.b` as the variable `KAFKA_A_B`. Given any, it uses nothing of its own defaults.
+///
+/// A broker talks to itself over its advertised address too, for each transaction. The one that clients use leads nowhere
+/// inside the container, so it has a listener for that which nobody else knows.
 fn kafka_variables(advertised: &str) -> Vec<(String, String)> {
     let own = [
         ("process.roles", "broker,controller"),
         ("node.id", "1"),
         ("controller.quorum.voters", "1@localhost:9093"),
         ("controller.listener.names", "CONTROLLER"),
-        ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
-        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
-        ("inter.broker.listener.name", "PLAINTEXT"),
+        ("listeners", "PLAINTEXT://:9092,BROKER://localhost:9094,CONTROLLER://localhost:9093"),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+        ("inter.broker.listener.name", "BROKER"),
     ];
-    let advertised = format!("PLAINTEXT://{advertised}");
+    let advertised = format!("PLAINTEXT://{advertised},BROKER://localhost:9094");
     own.iter()
         .chain(kafka::SETTINGS)
         .copied()
@@ -95,32 +103,48 @@ pub(crate) fn start(kind: Kind) -> Result<Found, ServerError> {
     let [port] = free_ports()?;
     // The broker must know before its start under which address clients find it, so the port outside is chosen here.
     let address = format!("{}:{port}", daemon.host());
+    let recipe = recipe(kind, &address).ok_or(ServerError::NotRunning { kind })?;
     let name = format!("quell-test-{}-{port}", std::process::id());
     eprintln!("servers: starting {kind} as a container (the first time pulls its image)");
-    let watchdog = Watchdog::new(&["docker", "rm", "--force", "--volumes", name.as_str()].map(AsRef::as_ref))
-        .map_err(ServerError::io("starting a watchdog"))?;
-    run(kind, recipe(kind, &address), port, &name)?;
+    let removal = daemon.removal(&name);
+    let removal: Vec<&OsStr> = removal.iter().map(AsRef::as_ref).collect();
+    let watchdog = Watchdog::new(&removal).map_err(ServerError::io("starting a watchdog"))?;
+    run(kind, request(recipe, daemon.published_at(), port, &name))?;
     let address = match kind {
         Kind::Registry => format!("http://{address}{API}"),
         Kind::Postgres => postgres::url(PASSWORD, &address),
         Kind::Kafka | Kind::Cql | Kind::Connect => address,
     };
-    wait(kind, &address)?;
+    wait(kind, &address, &daemon, &name)?;
     if kind == Kind::Registry {
         registry::set_backward(&address)?;
     }
     Ok(Found { address, origin: Origin::Container, _keep: Some(Box::new(watchdog)) })
 }
 
-/// On a thread and a runtime of its own: the caller may stand in another runtime, where nobody may block.
-fn run(kind: Kind, recipe: Recipe, port: u16, name: &str) -> Result<(), ServerError> {
-    let failed = |detail: String| ServerError::Container { kind, detail };
+fn request(
+    recipe: Recipe,
+    published_at: Option<&'static str>,
+    port: u16,
+    name: &str,
+) -> ContainerRequest<GenericImage> {
     let image = GenericImage::new(recipe.image, recipe.tag).with_exposed_port(recipe.port.tcp());
     let mut request: ContainerRequest<GenericImage> =
         image.with_mapped_port(port, recipe.port.tcp()).with_container_name(name).with_cmd(recipe.command);
     for (name, value) in recipe.variables {
         request = request.with_env_var(name, value);
     }
+    request.with_host_config_modifier(move |config| {
+        let ports = config.port_bindings.iter_mut().flat_map(HashMap::values_mut);
+        for binding in ports.flatten().flatten() {
+            binding.host_ip = published_at.map(str::to_owned);
+        }
+    })
+}
+
+/// On a thread and a runtime of its own: the caller may stand in another runtime, where nobody may block.
+fn run(kind: Kind, request: ContainerRequest<GenericImage>) -> Result<(), ServerError> {
+    let failed = |detail: String| ServerError::Container { kind, detail };
     let work = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
@@ -134,8 +158,13 @@ fn run(kind: Kind, recipe: Recipe, port: u16, name: &str) -> Result<(), ServerEr
     joined.unwrap_or_else(|_| Err("its client panicked".to_owned())).map_err(failed)
 }
 
-fn wait(kind: Kind, address: &str) -> Result<(), ServerError> {
+fn wait(kind: Kind, address: &str, daemon: &Daemon, name: &str) -> Result<(), ServerError> {
+    let failed = |why: &str| {
+        let detail = format!("{why}; its log ends with\n{}", daemon.log(name));
+        Err(ServerError::Container { kind, detail })
+    };
     let deadline = Instant::now() + PATIENCE;
+    let mut look = Instant::now() + LOOK;
     loop {
         let answer = match kind {
             Kind::Kafka => probe::kafka(address).and_then(|brokers| match brokers {
@@ -150,9 +179,17 @@ fn wait(kind: Kind, address: &str) -> Result<(), ServerError> {
         match answer {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= deadline => {
-                return Err(ServerError::Container { kind, detail: format!("no answer within {PATIENCE:?}: {error}") });
+                return failed(&format!("no answer within {PATIENCE:?}: {error}"));
             }
-            Err(_) => thread::sleep(POLL),
+            Err(_) => {
+                if Instant::now() >= look {
+                    if daemon.has_ended(name) {
+                        return failed("it ended while starting");
+                    }
+                    look = Instant::now() + LOOK;
+                }
+                thread::sleep(POLL);
+            }
         }
     }
 }
@@ -160,21 +197,51 @@ fn wait(kind: Kind, address: &str) -> Result<(), ServerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use testcontainers::bollard::models::{HostConfig, PortBinding};
 
     #[test]
     fn the_broker_in_a_container_gets_its_settings_as_variables() {
         let variables = kafka_variables("127.0.0.1:12345");
         let value = |name: &str| variables.iter().find(|(set, _)| set == name).map(|(_, value)| value.as_str());
-        assert_eq!(value("KAFKA_ADVERTISED_LISTENERS"), Some("PLAINTEXT://127.0.0.1:12345"));
+        assert_eq!(value("KAFKA_ADVERTISED_LISTENERS"), Some("PLAINTEXT://127.0.0.1:12345,BROKER://localhost:9094"));
         assert_eq!(value("KAFKA_AUTO_CREATE_TOPICS_ENABLE"), Some("false"));
         assert_eq!(value("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS"), Some("1000"));
+    }
+
+    /// Else no transaction gets through: to the broker itself the address of the clients leads nowhere.
+    #[test]
+    fn the_broker_in_a_container_reaches_itself_inside() {
+        let variables = kafka_variables("127.0.0.1:12345");
+        let value =
+            |name: &str| variables.iter().find(|(set, _)| set == name).map(|(_, value)| value.as_str()).unwrap();
+        let own = format!("{}://localhost:", value("KAFKA_INTER_BROKER_LISTENER_NAME"));
+        let place = |name: &str| value(name).split(',').find(|listener| listener.starts_with(&own)).unwrap().to_owned();
+        assert_eq!(place("KAFKA_LISTENERS"), place("KAFKA_ADVERTISED_LISTENERS"));
+    }
+
+    #[test]
+    fn ports_are_opened_where_they_should_be() {
+        let check = |published_at: Option<&'static str>| {
+            let request = request(recipe(Kind::Postgres, "").unwrap(), published_at, 12_345, "x");
+            let modifier = request.host_config_modifier().unwrap();
+            let mut config = HostConfig {
+                port_bindings: Some(HashMap::from([("5432/tcp".to_owned(), Some(vec![PortBinding::default()]))])),
+                ..HostConfig::default()
+            };
+            modifier(&mut config);
+            let bindings = config.port_bindings.unwrap()["5432/tcp"].clone().unwrap();
+            assert_eq!(bindings.iter().map(|binding| binding.host_ip.as_deref()).collect::<Vec<_>>(), [published_at]);
+        };
+        check(Some("127.0.0.1"));
+        check(None);
     }
 
     #[test]
     fn every_kind_has_an_image_of_a_fixed_version() {
         for kind in [Kind::Kafka, Kind::Cql, Kind::Registry, Kind::Postgres] {
-            let recipe = recipe(kind, "127.0.0.1:1");
+            let recipe = recipe(kind, "127.0.0.1:1").unwrap();
             assert!(recipe.image.contains('/') && recipe.tag.contains('.') && recipe.port > 0, "{recipe:?}");
         }
+        assert!(recipe(Kind::Connect, "127.0.0.1:1").is_none());
     }
 }

@@ -1,7 +1,8 @@
 //! Whether Docker answers here, found out without ever hanging.
 
-use super::{ServerError, probe};
+use super::{ServerError, cache, probe};
 use std::{
+    ffi::{OsStr, OsString},
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -39,6 +40,53 @@ impl Daemon {
             Self::Socket(_) => "127.0.0.1",
             Self::Tcp(address) => address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host),
         }
+    }
+
+    /// Where the ports of its containers are opened: to this machine alone, unless the daemon is another machine's.
+    pub(crate) fn published_at(&self) -> Option<&'static str> {
+        match self {
+            Self::Socket(_) => Some("127.0.0.1"),
+            Self::Tcp(_) => None,
+        }
+    }
+
+    /// The command `docker` for this very daemon, whatever context is set; it does not take `http://` as we do.
+    fn client(&self) -> [OsString; 3] {
+        let mut address = OsString::from(match self {
+            Self::Socket(_) => "unix://",
+            Self::Tcp(_) => "tcp://",
+        });
+        address.push(match self {
+            Self::Socket(path) => path.as_os_str(),
+            Self::Tcp(address) => OsStr::new(address),
+        });
+        ["docker".into(), "--host".into(), address]
+    }
+
+    /// What removes a container with its data, for a watchdog.
+    pub(crate) fn removal(&self, container: &str) -> Vec<OsString> {
+        let rest = ["rm", "--force", "--volumes", container].map(OsString::from);
+        self.client().into_iter().chain(rest).collect()
+    }
+
+    /// Whether it is known that nothing runs in a container any more.
+    pub(crate) fn has_ended(&self, container: &str) -> bool {
+        self.ask(&["container", "inspect", "--format", "{{.State.Running}}", container])
+            .is_ok_and(|answer| answer.trim_ascii() == b"false")
+    }
+
+    /// The end of what a container wrote.
+    pub(crate) fn log(&self, container: &str) -> String {
+        match self.ask(&["logs", "--tail", "50", container]) {
+            Ok(log) => cache::tail(&log),
+            Err(error) => format!("(unknown: {error})"),
+        }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> io::Result<Vec<u8>> {
+        let [program, rest @ ..] = self.client();
+        let output = Command::new(program).args(rest).args(arguments).stdin(Stdio::null()).output()?;
+        Ok([output.stdout, output.stderr].concat())
     }
 
     /// Asks for a sign of life; at most two seconds for each step.
@@ -97,6 +145,20 @@ mod tests {
         check(Some("tcp://10.0.0.1:2375"), Some((Daemon::Tcp("10.0.0.1:2375".to_owned()), "10.0.0.1")));
         check(Some("ssh://somebody@somewhere"), None);
         check(Some("/run/x.sock"), None);
+    }
+
+    #[test]
+    fn a_container_is_removed_by_the_daemon_that_started_it() {
+        let check = |host, expected: &str, published: Option<&str>| {
+            let daemon = Daemon::parse(host).unwrap();
+            let expected = ["docker", "--host", expected, "rm", "--force", "--volumes", "x"];
+            assert_eq!(daemon.removal("x"), expected.map(OsString::from));
+            assert_eq!(daemon.published_at(), published);
+        };
+        check(None, "unix:///var/run/docker.sock", Some("127.0.0.1"));
+        check(Some("unix:///run/x.sock"), "unix:///run/x.sock", Some("127.0.0.1"));
+        check(Some("tcp://10.0.0.1:2375/"), "tcp://10.0.0.1:2375", None);
+        check(Some("http://10.0.0.1:2375"), "tcp://10.0.0.1:2375", None);
     }
 
     #[test]

@@ -32,7 +32,7 @@ struct Recipe {
     /// The port inside.
     port: u16,
     variables: Vec<(String, String)>,
-    command: Vec<&'static str>,
+    command: Vec<String>,
 }
 
 /// The same server with the same settings as on the Java machine; for CQL the real ScyllaDB. No image of these starts a
@@ -52,7 +52,12 @@ fn recipe(kind: Kind, advertised: &str) -> Option<Recipe> {
             port: 9042,
             variables: vec![],
             // One core, little memory, no check of the disks' speed.
-            command: vec!["--smp", "1", "--memory", "750M", "--overprovisioned", "1", "--developer-mode", "1"],
+            command: ["--smp", "1", "--memory", "750M", "--overprovisioned", "1", "--developer-mode", "1"]
+                .into_iter()
+                // Clients connect to the address that the node tells them, and its own is none outside.
+                .chain(["--broadcast-rpc-address", advertised.rsplit_once(':').map_or(advertised, |(host, _)| host)])
+                .map(str::to_owned)
+                .collect(),
         },
         Kind::Registry => {
             Recipe { image: "apicurio/apicurio-registry", tag: "3.0.9", port: 8080, variables: vec![], command: vec![] }
@@ -206,6 +211,12 @@ mod tests {
         assert_eq!(value("KAFKA_ADVERTISED_LISTENERS"), Some("PLAINTEXT://127.0.0.1:12345,BROKER://localhost:9094"));
         assert_eq!(value("KAFKA_AUTO_CREATE_TOPICS_ENABLE"), Some("false"));
         assert_eq!(value("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS"), Some("1000"));
+    }
+
+    #[test]
+    fn the_store_in_a_container_tells_where_it_is_found() {
+        let command = recipe(Kind::Cql, "10.0.0.1:12345").unwrap().command;
+        assert_eq!(command[command.len() - 2..], ["--broadcast-rpc-address", "10.0.0.1"]);
     }
 
     /// Else no transaction gets through: to the broker itself the address of the clients leads nowhere.

@@ -162,8 +162,18 @@ type Framed = Option<Result<Frame<Bytes>, axum::Error>>;
 
 /// The next frame. Who waits for his client may have to give way to others.
 async fn next(body: &mut Body, place: &mut Place) -> Result<Framed, Unread> {
-    let mut frame = pin!(body.frame());
-    if let Poll::Ready(frame) = std::future::poll_fn(|cx| Poll::Ready(frame.as_mut().poll(cx))).await {
+    let (mut frame, mut asked) = (pin!(body.frame()), false);
+    // What has come already is handed over between two polls: only who is not there by then is waited for.
+    let at_once = std::future::poll_fn(|cx| match frame.as_mut().poll(cx) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending if asked => Poll::Ready(None),
+        Poll::Pending => {
+            asked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    if let Some(frame) = at_once.await {
         return Ok(frame);
     }
     let coming = place.wait_for_client();

@@ -35,6 +35,8 @@ pub struct PacedBody<B> {
     grace: Duration,
     bytes_per_s_min: u64,
     patience: Duration,
+    /// Nothing was there when the next piece was asked for; what has come already is handed over between two polls.
+    asked: bool,
     waiting: Option<Waiting>,
 }
 
@@ -47,7 +49,7 @@ struct Waiting {
 impl<B> PacedBody<B> {
     /// Watches over a body.
     pub fn new(inner: B, grace: Duration, bytes_per_s_min: u64) -> Self {
-        Self { inner, grace, bytes_per_s_min, patience: grace, waiting: None }
+        Self { inner, grace, bytes_per_s_min, patience: grace, asked: false, waiting: None }
     }
 
     fn earn(&mut self, bytes: usize) {
@@ -70,11 +72,17 @@ where
             if let Some(waiting) = this.waiting.take() {
                 this.patience = this.patience.saturating_sub(waiting.since.elapsed());
             }
+            this.asked = false;
             return Poll::Ready(frame.map(|frame| {
                 let frame = frame.map_err(Into::into)?;
                 this.earn(frame.data_ref().map_or(0, Bytes::len));
                 Ok(frame)
             }));
+        }
+        // Most bodies have come with their head, and need no timer.
+        if !std::mem::replace(&mut this.asked, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let left = this.patience;
         let waiting = this.waiting.get_or_insert_with(|| {

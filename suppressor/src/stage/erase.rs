@@ -7,7 +7,7 @@ use crate::{
     erasure::{Erased, keep},
     evidence::{Engagement, inner},
     policy::{decide, policy_version},
-    store::{Due, Forget, InForce, Store},
+    store::{Due, ErasedAt, Forget, InForce, Store},
 };
 use domain::{CanonicalEvent, Decision, Delta, Scope, Standing};
 use event_log::{Consumed, Fate, StageError, Verdict};
@@ -60,22 +60,23 @@ impl<S: Store> Suppressor<S> {
         let version = policy_version(work.history.before(number)).unwrap_or(in_partition);
         let (policy, channel) = (self.policy(version)?, event.channel);
         let was = decide(work.history.before(number), channel, &policy);
-        // Made once: at a replay the evidence may be gone.
+        // Made once: at a replay the evidence may be gone. It is put again, as whoever was killed in the middle of it may have
+        // told nobody that it is there; what was taken off it since stays off, being of the same position.
+        let at = ErasedAt { position: number, partition, pseudonym };
+        let erased = match self.store.erased_at(at).await.map_err(unavailable)? {
+            Some(erased) => erased,
+            None => {
+                let rows = keep(work.history.before(number), channel, &policy, &row, &pseudonym);
+                let decision = decide(rows.iter(), channel, &policy);
+                let in_force = InForce { position: number, policy: version, address: String::new(), decision };
+                let (recipient, erased_at) = (Some(event.key()), event.received_at);
+                Erased { pseudonym, recipient, erased_at, by: row.actor, rows, in_force }
+            }
+        };
         if !work.history.erasures().any(|position| position == number) {
-            let rows = keep(work.history.before(number), channel, &policy, &row, &pseudonym);
-            let decision = decide(rows.iter(), channel, &policy);
-            let in_force = InForce { position: number, policy: version, address: String::new(), decision };
-            work.history.kept.extend(rows.iter().cloned());
-            let erased = Erased {
-                pseudonym,
-                recipient: Some(event.key()),
-                erased_at: event.received_at,
-                by: row.actor,
-                rows,
-                in_force,
-            };
-            self.store.put_erased(partition, number, erased).await.map_err(unavailable)?;
+            work.history.kept.extend(erased.rows.iter().cloned());
         }
+        self.store.put_erased(partition, number, erased).await.map_err(unavailable)?;
         let now = decide(work.history.kept.iter().filter(|row| row.position == number), channel, &policy);
         if work.history.address.is_empty() {
             work.history.address.clone_from(&event.address);

@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 const POLL: Duration = Duration::from_millis(50);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const PAUSED_WITHIN: Duration = Duration::from_secs(10);
+const PAUSED_POLL: Duration = Duration::from_millis(1);
 const RELEASE_MIN: u32 = 17;
 const JDK: &str = "openjdk-17-jdk-headless";
 
@@ -173,9 +175,18 @@ impl JavaServer {
         state.ended()
     }
 
-    /// SIGSTOP: connections stay open and nothing answers.
+    /// SIGSTOP: connections stay open and nothing answers, from the moment on that this returns. Threads take the signal one
+    /// by one, and until they all have it a question may be answered still.
     pub(crate) fn pause(&self) -> Result<(), ServerError> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let deadline = Instant::now() + PAUSED_WITHIN;
+        while !self.pid().is_none_or(is_stopped) {
+            if Instant::now() > deadline {
+                return Err(ServerError::io("pausing a server")(io::ErrorKind::TimedOut.into()));
+            }
+            thread::sleep(PAUSED_POLL);
+        }
+        Ok(())
     }
 
     /// SIGCONT: the end of a pause.
@@ -239,6 +250,17 @@ pub(crate) fn first_log(dir: &Path) -> PathBuf {
     log_of(dir, 1)
 }
 
+/// Whether no thread of a process runs, as `/proc/PID/task/TID/stat` (Linux) tells by its third field.
+fn is_stopped(pid: u32) -> bool {
+    let runs = |task: fs::DirEntry| {
+        // One that ended meanwhile runs no more.
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        state.is_some_and(|state| !"TtZX".contains(state))
+    };
+    fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| !tasks.flatten().any(runs))
+}
+
 fn log_of(dir: &Path, start: u32) -> PathBuf {
     dir.join(format!("server-{start}.log"))
 }
@@ -285,6 +307,21 @@ pub(crate) fn class_path(lib: &Path) -> Result<OsString, ServerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_stopped_once_all_its_threads_are() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!is_stopped(child.id()) && !is_stopped(std::process::id()));
+        kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+        let deadline = Instant::now() + PAUSED_WITHIN;
+        while !is_stopped(child.id()) {
+            assert!(Instant::now() < deadline, "it goes on");
+            thread::sleep(PAUSED_POLL);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!is_stopped(child.id()), "who is gone is not stopped");
+    }
 
     #[test]
     fn releases_of_java_are_read() {

@@ -161,7 +161,7 @@ const TOO_MANY: &str = "too_many_elements: a webhook holds at most 10000";
 
 /// Splits a body into elements: the values of an array, or a single object.
 pub(crate) fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
-    if let Some(values) = split::values(body).filter(|values| values.len() <= ELEMENTS_MAX) {
+    if let Some(values) = split::values(body, ELEMENTS_MAX) {
         return Ok(values.into_iter().enumerate().map(|(index, bytes)| Element { index, bytes }).collect());
     }
     let refuse = |reason: &str| Malformed { reason: reason.to_owned() };

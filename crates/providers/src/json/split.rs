@@ -7,8 +7,8 @@
 /// Deeper values are left to `serde_json`.
 const DEPTH_MAX: u8 = 32;
 
-/// The values of an array, or an object alone, each as it stands in the body without white space around it.
-pub(super) fn values(body: &[u8]) -> Option<Vec<&[u8]>> {
+/// The values of an array, at most so many, or an object alone, each as it stands in the body without white space around it.
+pub(super) fn values(body: &[u8], max: usize) -> Option<Vec<&[u8]>> {
     // Once for all: no value is cut within a character, as what ends it is ASCII.
     std::str::from_utf8(body).ok()?;
     let text = Text(body);
@@ -28,6 +28,10 @@ pub(super) fn values(body: &[u8]) -> Option<Vec<&[u8]>> {
                 values.reserve(body.len() / 256);
                 loop {
                     let end = text.value(at, DEPTH_MAX)?;
+                    // A body of nothing but commas is not to be held in pieces.
+                    if values.len() == max {
+                        return None;
+                    }
                     values.push(body.get(at..end)?);
                     match text.next(end)? {
                         (b',', after) => at = after,
@@ -199,7 +203,7 @@ mod tests {
 
     /// What it says, which `serde_json` must say too.
     fn checked(body: &[u8]) -> Option<Vec<&[u8]>> {
-        let quick = values(body)?;
+        let quick = values(body, 100)?;
         let is_array = body.trim_ascii_start().starts_with(b"[");
         let slow: Vec<&RawValue> = match is_array {
             true => serde_json::from_slice(body).unwrap(),
@@ -230,8 +234,8 @@ mod tests {
     #[test]
     fn leaves_the_rest_alone() {
         let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(values(deep(usize::from(DEPTH_MAX) + 1).as_bytes()).is_some());
-        assert!(values(deep(usize::from(DEPTH_MAX) + 2).as_bytes()).is_none());
+        assert!(values(deep(usize::from(DEPTH_MAX) + 1).as_bytes(), 100).is_some());
+        assert!(values(deep(usize::from(DEPTH_MAX) + 2).as_bytes(), 100).is_none());
         for body in [
             "",
             " ",
@@ -274,9 +278,10 @@ mod tests {
             "[1//\n]",
             "[\u{a0}1]",
         ] {
-            assert!(values(body.as_bytes()).is_none(), "{body}");
+            assert!(values(body.as_bytes(), 100).is_none(), "{body}");
         }
-        assert!(values(b"[\"\xff\"]").is_none());
+        assert!(values(b"[\"\xff\"]", 100).is_none());
+        assert!(values(b"[1,2,3]", 3).is_some() && values(b"[1,2,3]", 2).is_none());
     }
 
     #[test]

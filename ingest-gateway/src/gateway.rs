@@ -159,7 +159,7 @@ impl Gateway {
         let request = providers::Request { method: parts.method.as_str(), url, headers: &parts.headers, body: &body };
 
         let inner_id = self.receipts.next(received_at.as_millis());
-        let context = Context { source, received_at, receipt_id: &inner_id };
+        let context = Context { source, received_at, receipt_id: None };
         let proof = self.prove(configured, &request, received_at).await?;
         let verdict = judge::weigh(configured.provider, &request, &context, &proof, configured.shadow)?;
         if let Verdict::Ignore(reason) = verdict {

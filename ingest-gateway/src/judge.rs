@@ -42,7 +42,7 @@ pub(crate) fn weigh(
 /// Judges a request as the gateway does, but binds no token, appends nothing, and calls nobody: what would have to be
 /// fetched is missing. `request.body` is taken as decoded.
 pub fn judge(provider: &dyn Provider, request: &Request<'_>, source: &Source, now: Timestamp) -> Judgement {
-    let context = Context { source, received_at: now, receipt_id: "" };
+    let context = Context { source, received_at: now, receipt_id: None };
     let authentication = provider.authenticate(request, source, now);
     let verdict = match &authentication.wanted {
         Some(_) => Err(Refusal::wanting(provider, authentication.reason, 0)),

@@ -62,8 +62,8 @@ impl Normalizer {
         let position = consumed.position;
         let receipt_id =
             ReceiptId::of(&raw.receipt_id, position.epoch, position.partition, position.offset).to_string();
-        let context = Context { source: &source, received_at, receipt_id: &receipt_id };
-        self.elements(consumed, &raw, provider, &context)
+        let context = Context { source: &source, received_at, receipt_id: Some(&receipt_id) };
+        self.elements(consumed, &raw, provider, &context, &receipt_id)
     }
 
     fn elements(
@@ -72,6 +72,7 @@ impl Normalizer {
         raw: &RawWebhook,
         provider: &'static dyn Provider,
         context: &Context<'_>,
+        receipt_id: &str,
     ) -> Result<Verdict, StageError> {
         let header_map = header_map(&raw.headers);
         let request = Request { method: &raw.method, url: &raw.url, headers: &header_map, body: &raw.body };
@@ -81,11 +82,10 @@ impl Normalizer {
         };
         let is_of_trace =
             |header: &&Header| [headers::TRACEPARENT, headers::TRACESTATE].contains(&header.name.as_ref());
-        let record_headers =
-            vec![Header { name: headers::RECEIPT_ID.into(), value: context.receipt_id.to_owned().into() }]
-                .into_iter()
-                .chain(consumed.record.headers.iter().filter(is_of_trace).cloned())
-                .collect::<Vec<_>>();
+        let record_headers = vec![Header { name: headers::RECEIPT_ID.into(), value: receipt_id.to_owned().into() }]
+            .into_iter()
+            .chain(consumed.record.headers.iter().filter(is_of_trace).cloned())
+            .collect::<Vec<_>>();
         let (mut outputs, mut emitted, mut dead, mut ignored) = (Vec::new(), false, None, None);
         for element in &elements {
             for fate in provider.parse(&request, element, context) {
@@ -95,6 +95,15 @@ impl Normalizer {
                         self.tally.event(provider.name(), &event);
                         emitted = true;
                         outputs.push(event_output(*event, &record_headers, consumed.record.timestamp_ms)?);
+                    }
+                    // It has a receipt; were it not told, nothing of it would be lost.
+                    ElementFate::Found => {
+                        return self.whole_dead(
+                            consumed,
+                            Some(raw),
+                            "untold",
+                            "an event without its receipt".to_owned(),
+                        );
                     }
                     ElementFate::Ignored(reason) => {
                         self.tally.ignored(provider.name(), reason);

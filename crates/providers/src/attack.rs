@@ -93,7 +93,7 @@ pub fn run(provider: &dyn Provider, spec: &SourceSpec, input: &Input<'_>) {
     };
     prove(provider, &request, &source(spec.clone()), now);
     let open = source(SourceSpec { unauthenticated: true, ..SourceSpec::default() });
-    let context = Context { source: &open, received_at: now, receipt_id: "receipt" };
+    let context = Context { source: &open, received_at: now, receipt_id: Some("receipt") };
     read(provider, &request, &context);
 }
 
@@ -113,7 +113,8 @@ fn prove(provider: &dyn Provider, request: &Request<'_>, source: &Source, now: T
 fn read(provider: &dyn Provider, request: &Request<'_>, context: &Context<'_>) {
     let bytes = request.body.len();
     let size = bytes + request.url.len() + request.headers.values().map(HeaderValue::len).sum::<usize>();
-    let _verdict = provider.triage(request, context);
+    let early = Context { receipt_id: None, ..*context };
+    assert_eq!(provider.triage(request, &early), provider.triage(request, context));
     let elements = match provider.elements(request) {
         Ok(elements) => elements,
         Err(malformed) => return assert!(malformed.reason.len() <= REASON_BYTES_MAX, "{malformed}"),
@@ -127,6 +128,16 @@ fn read(provider: &dyn Provider, request: &Request<'_>, context: &Context<'_>) {
         let fates = provider.parse(request, element, context);
         count += fates.len();
         text += fates.iter().map(|fate| check(fate, size)).sum::<usize>();
+        let found = provider.parse(request, element, &early);
+        let agree = |(early, fate): (&Fate, &Fate)| match (early, fate) {
+            (Fate::Found, Fate::Event(_)) => true,
+            (Fate::Event(_) | Fate::Found, _) => false,
+            (early, fate) => early == fate,
+        };
+        assert!(
+            found.len() == fates.len() && found.iter().zip(&fates).all(agree),
+            "{found:?} before the receipt: {fates:?}"
+        );
         if elements.len() == 1 {
             assert_eq!(fates, provider.parse(request, &Element { ..*element }, context), "the same again");
         }
@@ -150,6 +161,7 @@ pub fn check(fate: &Fate, input: usize) -> usize {
             assert!(!reason.is_empty() && reason.len() <= REASON_BYTES_MAX, "{reason}");
             reason.len()
         }
+        Fate::Found => 0,
         Fate::Event(event) => {
             let bytes = text_bytes(event);
             assert!(bytes <= EVENT_BYTES_MAX.min(4_096 + 8 * input), "{bytes} bytes of {input}: {event:?}");

@@ -68,7 +68,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The canonical event, or why there is none.
+    /// The canonical event, or why there is none; without a receipt, whether there is one.
     ///
     /// The identity is derived from provider, source, message id, recipient, the provider's own name for the event, its
     /// own time and what the provider's parser adds. Our own kind is left out, so that a better parser corrects an event
@@ -89,6 +89,7 @@ impl<'a> Draft<'a> {
             Ok(recipient) => recipient,
             Err(error) => return Fate::Dead(format!("unreadable_recipient: {error}")),
         };
+        let Some(receipt_id) = context.receipt_id else { return Fate::Found };
         let source = context.source;
         let time = self.occurred_at.map(|time| time.as_micros().to_string()).unwrap_or_default();
         // On the stack, where they fit.
@@ -138,7 +139,7 @@ impl<'a> Draft<'a> {
             machine: self.machine,
             echo: self.echo,
             metadata: self.metadata.fields,
-            receipt_id: context.receipt_id.to_owned(),
+            receipt_id: receipt_id.to_owned(),
         }))
     }
 }

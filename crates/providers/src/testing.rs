@@ -55,7 +55,7 @@ pub(crate) fn fates_at(
 ) -> Result<Vec<Fate>, String> {
     let (source, headers) = (open(provider), headers(&[("content-type", content_type)]));
     let request = post(url, &headers, body);
-    let context = Context { source: &source, received_at: now(), receipt_id: "receipt" };
+    let context = Context { source: &source, received_at: now(), receipt_id: Some("receipt") };
     let elements = provider.elements(&request).map_err(|malformed| malformed.reason)?;
     Ok(elements.iter().flat_map(|element| provider.parse(&request, element, &context)).collect())
 }
@@ -73,7 +73,7 @@ pub(crate) fn event(provider: &dyn Provider, body: &str) -> CanonicalEvent {
 
 pub(crate) fn triage(provider: &dyn Provider, content_type: &str, body: &str) -> Triage {
     let (source, headers) = (open(provider), headers(&[("content-type", content_type)]));
-    let context = Context { source: &source, received_at: now(), receipt_id: "receipt" };
+    let context = Context { source: &source, received_at: now(), receipt_id: None };
     provider.triage(&post("/webhooks", &headers, body.as_bytes()), &context)
 }
 
@@ -107,6 +107,7 @@ pub(crate) fn run_fixtures(provider: &dyn Provider, text: &str) {
 fn shown(fate: &Fate) -> Value {
     match fate {
         Fate::Event(event) => serde_json::to_value(event).unwrap(),
+        Fate::Found => panic!("a receipt was given"),
         Fate::Ignored(reason) => serde_json::json!({ "ignored": reason }),
         Fate::Dead(reason) => serde_json::json!({ "dead": reason }),
     }

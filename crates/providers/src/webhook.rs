@@ -62,6 +62,8 @@ pub struct Element<'a> {
 pub enum Fate {
     /// A canonical event.
     Event(Box<CanonicalEvent>),
+    /// What would be a canonical event if the webhook had its receipt ([`Context::receipt_id`]).
+    Found,
     /// Concerns nobody; the reason is a stable tag.
     Ignored(&'static str),
     /// Cannot be understood; the reason is safe to show.
@@ -98,8 +100,8 @@ pub struct Context<'a> {
     pub source: &'a Source,
     /// When the gateway took it.
     pub received_at: Timestamp,
-    /// Its receipt.
-    pub receipt_id: &'a str,
+    /// Its receipt; nothing before it has one, and then of an event only is told that it is there ([`Fate::Found`]).
+    pub receipt_id: Option<&'a str>,
 }
 
 /// One provider's knowledge of webhooks. Implementations are stateless.
@@ -165,7 +167,8 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
         verify::check_source(spec)
     }
 
-    /// Decides whether a webhook is worth storing: reads elements until one holds an event.
+    /// Decides whether a webhook is worth storing: reads elements until one holds an event. Costs least where the context
+    /// has no receipt.
     fn triage(&self, request: &Request<'_>, context: &Context<'_>) -> Triage {
         let elements = match self.elements(request) {
             Ok(elements) => elements,
@@ -175,7 +178,7 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
         for element in &elements {
             for fate in self.parse(request, element, context) {
                 match fate {
-                    Fate::Event(_) => return Triage::Accept,
+                    Fate::Event(_) | Fate::Found => return Triage::Accept,
                     Fate::Ignored(reason) => ignored = ignored.or(Some(reason)),
                     Fate::Dead(reason) => dead = dead.or(Some(reason)),
                 }

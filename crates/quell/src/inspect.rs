@@ -125,7 +125,7 @@ pub(crate) fn inspect(recorded: Recorded, providers: Providers) -> anyhow::Resul
         spec: recorded.source,
     };
     let request = Request { method: &recorded.method, url: &recorded.url, headers: &headers, body: &body };
-    let context = Context { source: &source, received_at: now, receipt_id: "inspect" };
+    let context = Context { source: &source, received_at: now, receipt_id: Some("inspect") };
     let verdict = ingest_gateway::judge(provider, &request, &source, now);
     let mut told = Told {
         status: verdict.status.as_u16(),
@@ -153,6 +153,7 @@ pub(crate) fn inspect(recorded: Recorded, providers: Providers) -> anyhow::Resul
                     rules.apply(&mut event);
                     told.events.push(*event);
                 }
+                Fate::Found => told.dead.push(Left { index: element.index, reason: "no_receipt".to_owned() }),
                 Fate::Ignored(reason) => told.ignored.push(Left { index: element.index, reason: reason.to_owned() }),
                 Fate::Dead(reason) => told.dead.push(Left { index: element.index, reason }),
             }

@@ -60,7 +60,7 @@ impl lookup::Reparse for Reparse {
         let request = Request { method: &raw.method, url: &raw.url, headers: &headers, body: &raw.body };
         let source =
             Source { provider: provider.name(), name: raw.source.clone(), tenant, spec: SourceSpec::default() };
-        let context = Context { source: &source, received_at, receipt_id };
+        let context = Context { source: &source, received_at, receipt_id: Some(receipt_id) };
         let elements = match provider.elements(&request) {
             Ok(elements) => elements,
             Err(malformed) => return json!({"dead": [{"index": 0, "reason": malformed.reason}]}),
@@ -70,6 +70,7 @@ impl lookup::Reparse for Reparse {
             for fate in provider.parse(&request, element, &context) {
                 match fate {
                     Fate::Event(event) => events.push(json!(event)),
+                    Fate::Found => dead.push(json!({"index": element.index, "reason": "no_receipt"})),
                     Fate::Ignored(reason) => ignored.push(json!({"index": element.index, "reason": reason})),
                     Fate::Dead(reason) => dead.push(json!({"index": element.index, "reason": reason})),
                 }

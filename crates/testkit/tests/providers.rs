@@ -29,7 +29,7 @@ fn read(provider: &'static str, spec: SourceSpec, signed: &SignedRequest) -> Vec
     let other =
         Source { spec: SourceSpec { secrets: vec!["AAAA".to_owned()], ..SourceSpec::default() }, ..source.clone() };
     assert!(!provider.authenticate(&request, &other, now).ok, "any secret will do");
-    let context = Context { source: &source, received_at: now, receipt_id: "r-1" };
+    let context = Context { source: &source, received_at: now, receipt_id: Some("r-1") };
     let elements = provider.elements(&request).unwrap();
     let fates = elements.iter().flat_map(|element| provider.parse(&request, element, &context));
     fates

@@ -59,7 +59,7 @@ pub(crate) fn triage(provider: &dyn Provider, request: &Request<'_>, context: &C
     for fate in elements.iter().flat_map(|element| provider.parse(request, element, context)) {
         match fate {
             Fate::Dead(reason) if reason.starts_with(NOT) => return Triage::Refuse(reason),
-            Fate::Event(_) | Fate::Dead(_) => return Triage::Accept,
+            Fate::Event(_) | Fate::Found | Fate::Dead(_) => return Triage::Accept,
             Fate::Ignored(reason) => verdict = Triage::Ignore(reason),
         }
     }

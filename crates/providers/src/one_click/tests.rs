@@ -35,7 +35,7 @@ fn fates(
 ) -> (Authentication, Result<Vec<Fate>, String>, Triage) {
     let (source, headers) = (source(&OneClick, spec), headers(&[("content-type", content_type)]));
     let request = Request { method: "POST", url, headers: &headers, body: body.as_bytes() };
-    let context = Context { source: &source, received_at: now(), receipt_id: "receipt" };
+    let context = Context { source: &source, received_at: now(), receipt_id: Some("receipt") };
     let elements = OneClick.elements(&request).map_err(|malformed| malformed.reason);
     let fates = elements.map(|elements| {
         elements.iter().flat_map(|element| OneClick.parse(&request, element, &context)).collect::<Vec<_>>()

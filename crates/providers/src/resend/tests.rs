@@ -57,7 +57,7 @@ fn sources_are_checked() {
 fn ids(id: &str, time: &str, body: &str) -> Vec<domain::EventId> {
     let (source, headers) = (open(&Resend), headers(&[("svix-id", id), ("svix-timestamp", time)]));
     let request = post("/", &headers, body.as_bytes());
-    let context = Context { source: &source, received_at: now(), receipt_id: time };
+    let context = Context { source: &source, received_at: now(), receipt_id: Some(time) };
     let elements = Resend.elements(&request).unwrap();
     let fates = elements.iter().flat_map(|element| Resend.parse(&request, element, &context));
     fates

@@ -97,7 +97,7 @@ impl Provider for Ses {
         for fate in fates {
             match fate {
                 Fate::Ignored(reason) => ignored = ignored.or(Some(reason)),
-                Fate::Event(_) | Fate::Dead(_) => return Triage::Accept,
+                Fate::Event(_) | Fate::Found | Fate::Dead(_) => return Triage::Accept,
             }
         }
         Triage::Ignore(ignored.unwrap_or("no_events"))

@@ -76,7 +76,7 @@ fn what_has_no_id_of_its_own_is_known_by_its_notification() {
     // Delivered bare, the id stands in the head.
     let (body, headers) = (opened("2026-01-20T14:32:14.000Z").to_string(), headers(&[("x-amz-sns-message-id", "n-1")]));
     let (request, source) = (post("/", &headers, body.as_bytes()), open(&Ses));
-    let context = Context { source: &source, received_at: now(), receipt_id: "receipt" };
+    let context = Context { source: &source, received_at: now(), receipt_id: Some("receipt") };
     let elements = Ses.elements(&request).unwrap();
     match &Ses.parse(&request, &elements[0], &context)[..] {
         [Fate::Event(event)] => assert_eq!(event.event_id.to_string(), first),

@@ -95,7 +95,7 @@ impl Case {
 
     fn events_of(&self, request: &Request<'_>, element: &Element<'_>) -> usize {
         let context =
-            Context { source: &self.source, received_at: domain::Timestamp::default(), receipt_id: "receipt" };
+            Context { source: &self.source, received_at: domain::Timestamp::default(), receipt_id: Some("receipt") };
         let fates = black_box(self.provider.parse(request, element, &context));
         fates.iter().filter(|fate| matches!(fate, Fate::Event(_))).count()
     }

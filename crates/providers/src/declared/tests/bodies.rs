@@ -217,7 +217,7 @@ fn headers_are_part_of_the_event() {
         let headers = headers(&[("x-event", "gone"), ("x-delivery", delivery)]);
         let request = post("/", &headers, body.as_bytes());
         let source = open(adapter);
-        let context = Context { source: &source, received_at: now(), receipt_id: "r" };
+        let context = Context { source: &source, received_at: now(), receipt_id: Some("r") };
         let read = |element: &Element<'_>| match adapter.parse(&request, element, &context).remove(0) {
             Fate::Event(event) => event.event_id,
             other => panic!("{other:?}"),

@@ -77,6 +77,7 @@ fn events(adapter: &Adapter, content_type: &str, body: &str) -> Vec<CanonicalEve
 fn told(adapter: &Adapter, content_type: &str, body: &str) -> Vec<String> {
     let of = |fate: Fate| match fate {
         Fate::Event(event) => format!("{} {}", event.kind, event.recipient.as_str()),
+        Fate::Found => panic!("a receipt was given"),
         Fate::Ignored(reason) => format!("ignored {reason}"),
         Fate::Dead(reason) => format!("dead {}", reason.split(':').next().unwrap_or_default()),
     };
@@ -90,7 +91,7 @@ fn told(adapter: &Adapter, content_type: &str, body: &str) -> Vec<String> {
 #[track_caller]
 fn check_alone(adapter: &Adapter, content_type: &str, body: &str) {
     let (source, headers) = (open(adapter), crate::testing::headers(&[("content-type", content_type)]));
-    let context = Context { source: &source, received_at: now(), receipt_id: "receipt" };
+    let context = Context { source: &source, received_at: now(), receipt_id: Some("receipt") };
     let request = post("/webhooks", &headers, body.as_bytes());
     let elements = adapter.elements(&request).unwrap();
     assert!(!elements.is_empty());

@@ -141,6 +141,8 @@ impl<A: Answers> Served<A> {
             // A slow head counts as idling, which is minded here (`watch`): hyper would set a timer anew for each request.
             .header_read_timeout(None)
             .max_buf_size(head)
+            // Nearly all answers are short: to copy one behind its head costs less than to have it gathered by the system.
+            .writev(false)
             // Answers are never held back for the requests behind them (`pipeline_flush`): what follows may not be whole, or no
             // request at all, and then nobody would get an answer.
             .max_headers(128);

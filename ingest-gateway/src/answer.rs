@@ -8,7 +8,12 @@ use http::{HeaderValue, StatusCode, header};
 use providers::{Overload, Provider, Source};
 use schemas::Receipt;
 use service::Problem;
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
+
+/// Where receipts are looked up.
+const RECEIPTS: &str = "/v1/receipts/";
+/// Room for a receipt of a usual length there.
+const RECEIPT_ROOM: usize = 80;
 
 /// A webhook that was dealt with.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,10 +86,15 @@ impl Taken {
     pub(crate) fn into_response(self) -> Response {
         let status = self.status();
         let (text, location) = match self {
-            Self::Accepted(_, receipt) => (
-                format!(r#"{{"status":"accepted","receipt_id":"{receipt}"}}"#),
-                HeaderValue::try_from(format!("/v1/receipts/{receipt}")).ok(),
-            ),
+            Self::Accepted(_, receipt) => {
+                let mut location = String::with_capacity(RECEIPT_ROOM);
+                location.push_str(RECEIPTS);
+                // To a string, which takes all.
+                let _ = write!(location, "{receipt}");
+                let receipt = location.get(RECEIPTS.len()..).unwrap_or_default();
+                let text = [r#"{"status":"accepted","receipt_id":""#, receipt, r#""}"#].concat();
+                (text, HeaderValue::try_from(location).ok())
+            }
             // Reasons are plain tags of ours.
             Self::Ignored(reason) => (format!(r#"{{"status":"ignored","reason":"{reason}"}}"#), None),
         };

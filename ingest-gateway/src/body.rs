@@ -78,6 +78,9 @@ pub(crate) fn is_foreign(headers: &HeaderMap, takes_mail: bool) -> bool {
 }
 
 fn is_foreign_type(value: &HeaderValue, takes_mail: bool) -> bool {
+    if value.as_bytes().eq_ignore_ascii_case(b"application/json") {
+        return false;
+    }
     let Ok(value) = value.to_str() else { return true };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (kind, subtype) = essence.split_once('/').unwrap_or((&essence, ""));

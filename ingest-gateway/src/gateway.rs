@@ -289,7 +289,7 @@ impl Gateway {
         body: Bytes,
         tally: &Tally<'_>,
     ) -> Result<Taken, Refusal> {
-        let trace = WebhookTrace::begin(&self.traces, verified, &parts.headers, tally.elapsed());
+        let trace = WebhookTrace::begin(&self.traces, verified, &parts.headers, || tally.elapsed());
         let record = record::record(verified, parts, &body, &trace);
         drop(body);
         let appended = self.append.append(record).await;

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const RANDOM_BITS: u32 = 48;
 const COUNTER_BITS: u32 = 32;
+/// Digits of an id, of five bits each.
+const PLACES: usize = 26;
 
 /// Makes inner receipt ids: 48 bits of milliseconds, 48 random bits of this process, and a counter of 32 bits; 26
 /// letters and digits.
@@ -28,9 +30,14 @@ impl Receipts {
     pub(crate) fn next(&self, now_ms: i64) -> String {
         let count = self.counter.fetch_add(1, Ordering::Relaxed) & ((1 << COUNTER_BITS) - 1);
         let time = u128::from(u64::try_from(now_ms).unwrap_or_default()) & ((1 << 48) - 1);
-        let id =
+        let mut id =
             (time << (RANDOM_BITS + COUNTER_BITS)) | (u128::from(self.process) << COUNTER_BITS) | u128::from(count);
-        (0..26).rev().map(|place| char::from(DIGITS[((id >> (place * 5)) & 31) as usize])).collect()
+        let mut digits = [0; PLACES];
+        for digit in digits.iter_mut().rev() {
+            *digit = DIGITS[(id & 31) as usize];
+            id >>= 5;
+        }
+        String::from_utf8_lossy(&digits).into_owned()
     }
 }
 

@@ -53,19 +53,22 @@ pub(crate) fn record(verified: &Verified<'_>, parts: &Parts, body: &[u8], trace:
 /// Kept headers in the order of their names. One that is there more than once, or is not text, is left out, as it is for
 /// whoever verifies.
 fn kept<'a>(headers: &'a HeaderMap, provider: &dyn Provider, source: &Source) -> Vec<(&'static str, &'a str)> {
-    let secret = |name: &str| source.spec.headers.keys().any(|secret| secret.eq_ignore_ascii_case(name));
-    let value = |name: &str| {
-        let mut values = headers.get_all(name).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) => value.to_str().ok(),
-            _ => None,
+    let names = || KEPT.iter().chain(provider.kept_headers()).copied();
+    let is_secret = |name: &str| source.spec.headers.keys().any(|secret| secret.eq_ignore_ascii_case(name));
+    let mut kept = Vec::with_capacity(headers.keys_len());
+    let mut before = None;
+    // A webhook has few headers: they are gone through once, where each name looked up would be hashed. Values of one name
+    // come one after the other.
+    for (given, value) in headers {
+        let Some(name) = names().find(|name| *name == given.as_str()) else { continue };
+        if before == Some(name) {
+            kept.pop_if(|(last, _)| *last == name);
+        } else if !is_secret(name) {
+            kept.extend(value.to_str().ok().map(|value| (name, value)));
         }
-    };
-    let names = KEPT.iter().chain(provider.kept_headers()).copied();
-    let mut kept: Vec<(&str, &str)> =
-        names.filter(|name| !secret(name)).filter_map(|name| Some((name, value(name)?))).collect();
+        before = Some(name);
+    }
     kept.sort_unstable();
-    kept.dedup();
     kept
 }
 
@@ -89,8 +92,10 @@ mod tests {
         ] {
             headers.insert(name, HeaderValue::from_static("value"));
         }
-        headers.append("content-type", HeaderValue::from_static("a/b"));
-        headers.append("content-type", HeaderValue::from_static("c/d"));
+        for value in ["a/b", "c/d", "e/f"] {
+            headers.append("content-type", HeaderValue::from_static(value));
+        }
+        headers.insert("svix-timestamp", HeaderValue::from_bytes(b"\xff").unwrap());
         let mut spec = providers::SourceSpec::default();
         spec.headers.insert("X-Request-Id".to_owned(), "value".to_owned());
         let source = Source { provider: "drip", name: "default".into(), tenant: domain::Tenant::default(), spec };

@@ -2,7 +2,7 @@
 
 use crate::route;
 use providers::{Provider, Source};
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// One endpoint, ready to take requests.
 #[derive(Debug)]
@@ -57,13 +57,13 @@ pub enum SourcesError {
 /// Every configured endpoint, by provider and name.
 #[derive(Debug, Default)]
 pub struct Sources {
-    by_provider: HashMap<&'static str, HashMap<String, Arc<Configured>>>,
+    by_provider: BTreeMap<&'static str, BTreeMap<String, Arc<Configured>>>,
 }
 
 impl Sources {
     /// Checks names and takes the list.
     pub fn new(list: impl IntoIterator<Item = Configured>) -> Result<Self, SourcesError> {
-        let mut by_provider: HashMap<_, HashMap<_, _>> = HashMap::new();
+        let mut by_provider: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for configured in list {
             let (provider, name) = (configured.provider.name(), configured.source.name.clone());
             if configured.source.provider != provider {
@@ -90,7 +90,7 @@ impl Sources {
 
     /// Every endpoint, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Configured>> {
-        self.by_provider.values().flat_map(HashMap::values)
+        self.by_provider.values().flat_map(BTreeMap::values)
     }
 }
 

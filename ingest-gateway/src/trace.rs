@@ -4,10 +4,13 @@
 //! without a proof can ask for one.
 
 use crate::record::Verified;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use schemas::{headers as names, topics};
 use service::traces::{Kind, Span, TraceContext, TraceId, TraceState, Traces};
 use std::time::Duration;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static(names::TRACEPARENT);
+const TRACESTATE: HeaderName = HeaderName::from_static(names::TRACESTATE);
 
 /// What a record carries on, and the spans to end once it is appended.
 #[derive(Debug, Default)]
@@ -26,7 +29,12 @@ struct Spans {
 impl WebhookTrace {
     /// Decides whether the webhook is recorded. A caller's trace goes on unchanged where nothing here makes traces, and as
     /// one that is not recorded where the caller asked for more of them than it may; what others say of it goes with it.
-    pub(crate) fn begin(traces: &Traces, verified: &Verified<'_>, headers: &HeaderMap, since: Duration) -> Self {
+    pub(crate) fn begin(
+        traces: &Traces,
+        verified: &Verified<'_>,
+        headers: &HeaderMap,
+        elapsed: impl FnOnce() -> Duration,
+    ) -> Self {
         let caller = caller(headers);
         let tracestate = caller.and_then(|_| state(headers));
         let passed_on = caller.map(|(text, _)| text.to_owned());
@@ -41,7 +49,7 @@ impl WebhookTrace {
                 if caller.is_some_and(|caller| caller.is_sampled) { caller.map(unsampled) } else { passed_on };
             return Self { traceparent, tracestate, spans: None };
         }
-        let spans = Spans::begin(traces, verified, own, caller, since);
+        let spans = Spans::begin(traces, verified, own, caller, elapsed());
         Self { traceparent: Some(spans.append.context.to_string()), tracestate, spans: Some(spans) }
     }
 
@@ -80,14 +88,14 @@ impl Spans {
         verified: &Verified<'_>,
         own: TraceId,
         caller: Option<TraceContext>,
-        since: Duration,
+        elapsed: Duration,
     ) -> Self {
         let (now, inner_id) = (traces.now_micros(), verified.inner_id.as_bytes());
         let trace = caller.map_or(own, |caller| caller.trace);
         // Any span of the trace will do: a child's id is of the trace and its own parts.
         let of_trace = TraceContext { trace, span: service::traces::SpanId::derive(&[inner_id]), is_sampled: true };
         let (webhook, append) = (of_trace.child(&[b"gateway", inner_id]), of_trace.child(&[b"append", inner_id]));
-        let begun = now.saturating_sub(i64::try_from(since.as_micros()).unwrap_or(0));
+        let begun = now.saturating_sub(i64::try_from(elapsed.as_micros()).unwrap_or(0));
         let (provider, source) = (verified.source.provider, verified.source.name.as_str());
         let name = format!("webhook {provider}");
         let mut webhook = Span::new(webhook, caller.map(|caller| caller.span), Kind::Server, name, (begun, now));
@@ -111,13 +119,13 @@ impl Spans {
 
 /// The caller's trace, if its `traceparent` is well-formed, as it stands and as it is read.
 fn caller(headers: &HeaderMap) -> Option<(&str, TraceContext)> {
-    let text = headers.get(names::TRACEPARENT)?.to_str().ok()?;
+    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
     Some((text, TraceContext::parse(text)?))
 }
 
 /// What others say of the caller's trace, if all of it is well-formed.
 fn state(headers: &HeaderMap) -> Option<TraceState> {
-    let values = headers.get_all(names::TRACESTATE);
+    let values = headers.get_all(TRACESTATE);
     let values: Vec<&str> = values.iter().map(|value| value.to_str().ok()).collect::<Option<_>>()?;
     TraceState::parse(values)
 }
@@ -154,7 +162,7 @@ mod tests {
             tenant: domain::Tenant::default(),
             spec: providers::SourceSpec::default(),
         };
-        WebhookTrace::begin(traces, &verified(&source), headers, Duration::from_millis(5))
+        WebhookTrace::begin(traces, &verified(&source), headers, || Duration::from_millis(5))
     }
 
     fn on(sample: f64, callers_per_s: u32) -> Traces {

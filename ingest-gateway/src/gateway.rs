@@ -114,10 +114,10 @@ impl Gateway {
     }
 
     /// Answers one request. What is rare waits in boxes of its own, since this future is allocated for every request.
-    pub async fn handle(&self, request: Request<Body>) -> Response {
+    async fn handle(self: Arc<Self>, request: Request<Body>) -> Result<Response, Infallible> {
         let (parts, mut body) = request.into_parts();
         if route::is_unsubscribe(parts.uri.path()) {
-            return Box::pin(self.unsubscribe(&parts, &mut body)).await;
+            return Ok(Box::pin(self.unsubscribe(&parts, &mut body)).await);
         }
         let configured = route::read(parts.uri.path()).and_then(|(provider, name)| self.sources.get(provider, name));
         let tally = self.metrics.begin(configured.map(Arc::as_ref));
@@ -125,7 +125,7 @@ impl Gateway {
             Some(configured) => self.take(configured, &parts, &mut body, &tally).await,
             None => Err(Refusal::NotFound),
         };
-        match outcome {
+        Ok(match outcome {
             Ok(taken) => {
                 tally.finish(taken.status(), taken.cause());
                 taken.into_response()
@@ -139,7 +139,7 @@ impl Gateway {
                 }
                 refusal.into_response()
             }
-        }
+        })
     }
 
     async fn take(
@@ -349,8 +349,7 @@ impl tower::Service<Request<Body>> for GatewayService {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let gateway = Arc::clone(&self.0);
-        Box::pin(async move { Ok(gateway.handle(request).await) })
+        Box::pin(Arc::clone(&self.0).handle(request))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Answers, PacedBody, ServerLimits,
-    crowd::{Beat, Member},
+    crowd::{Beat, Member, Pulse},
     io::WriteTimeout,
     metrics::End,
     tls::Tls,
@@ -10,7 +10,7 @@ use super::{
 use crate::Problem;
 use axum::{body::Body, response::IntoResponse};
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -90,10 +90,14 @@ impl<A: Answers> Served<A> {
         let mut connection = pin!(builder.serve_connection(io, service));
         // Tokens of its own: waiting on the shared ones would make all connections meet at their locks.
         let (stop, cut) = (self.stop.child_token(), self.cut.child_token());
-        let mut ending = None;
-        let mut watch = pin!(tokio::time::sleep_until(pulse.accepted() + self.head_timeout()));
+        let (mut ending, mut watch) = (None, pulse.accepted() + self.head_timeout());
+        // What holds it wakes only for itself, so that the many wakes of a connection do not ask it each time.
+        let mut outside = FuturesUnordered::new();
         loop {
-            tokio::select! {
+            if outside.is_empty() {
+                outside.push(said(pulse, &stop, &cut, ending, watch));
+            }
+            let said = tokio::select! {
                 biased;
                 ended = connection.as_mut() => return match ended {
                     Ok(()) if pulse.is_malformed() => End::MalformedHead,
@@ -103,32 +107,36 @@ impl<A: Answers> Served<A> {
                         End::of(error.as_ref())
                     }
                 },
-                () = stop.cancelled(), if ending != Some(End::Stopped) => {
-                    ending = Some(End::Stopped);
-                    connection.as_mut().graceful_shutdown();
+                Some(said) = outside.next() => said,
+            };
+            let end = match (said, pulse.idle_since()) {
+                (Said::Stop, _) => Some(End::Stopped),
+                (Said::Cut, _) => return End::Stopped,
+                (Said::Leave, None) => {
+                    pulse.stay();
+                    None
                 }
-                () = cut.cancelled(), if ending.is_some() => return End::Stopped,
-                () = pulse.asked_to_leave(), if ending.is_none() => match pulse.idle_since() {
-                    Some(_) if !pulse.began() => return End::MadeRoom,
-                    Some(_) => {
-                        ending = Some(End::MadeRoom);
-                        connection.as_mut().graceful_shutdown();
-                        watch.as_mut().reset(Instant::now() + self.head_timeout());
+                (Said::Leave, Some(_)) if !pulse.began() => return End::MadeRoom,
+                (Said::Leave, Some(_)) => Some(End::MadeRoom),
+                // It never sent a request's head: there is nobody to say goodbye to.
+                (Said::Look, Some(_)) if !pulse.began() => return End::SlowHead,
+                (Said::Look, Some(since)) if ending.is_some() || since.elapsed() >= self.idle_timeout() => {
+                    if let Some(end) = ending {
+                        return end;
                     }
-                    None => pulse.stay(),
-                },
-                () = watch.as_mut() => match pulse.idle_since() {
-                    // It never sent a request's head: there is nobody to say goodbye to.
-                    Some(_) if !pulse.began() => return End::SlowHead,
-                    Some(since) if ending.is_some() || since.elapsed() >= self.idle_timeout() => {
-                        if let Some(end) = ending { return end; }
-                        ending = Some(End::Idle);
-                        connection.as_mut().graceful_shutdown();
-                        watch.as_mut().reset(Instant::now() + self.head_timeout());
-                    }
-                    Some(since) => watch.as_mut().reset(since + self.idle_timeout()),
-                    None => watch.as_mut().reset(Instant::now() + self.idle_timeout()),
-                },
+                    Some(End::Idle)
+                }
+                (Said::Look, since) => {
+                    watch = since.unwrap_or_else(Instant::now) + self.idle_timeout();
+                    None
+                }
+            };
+            if let Some(end) = end {
+                ending = Some(end);
+                connection.as_mut().graceful_shutdown();
+                if end != End::Stopped {
+                    watch = Instant::now() + self.head_timeout();
+                }
             }
         }
     }
@@ -167,12 +175,44 @@ impl<A: Answers> Served<A> {
     }
 }
 
+/// What is said to a connection from outside.
+#[derive(Debug)]
+enum Said {
+    /// Finish what was begun.
+    Stop,
+    /// The time for that is over.
+    Cut,
+    /// Others need the room.
+    Leave,
+    /// It is time to look whether it idles.
+    Look,
+}
+
+async fn said(
+    pulse: &Pulse,
+    stop: &CancellationToken,
+    cut: &CancellationToken,
+    ending: Option<End>,
+    watch: Instant,
+) -> Said {
+    tokio::select! {
+        biased;
+        () = stop.cancelled(), if ending != Some(End::Stopped) => Said::Stop,
+        () = cut.cancelled(), if ending.is_some() => Said::Cut,
+        () = pulse.asked_to_leave(), if ending.is_none() => Said::Leave,
+        () = tokio::time::sleep_until(watch) => Said::Look,
+    }
+}
+
 async fn answer<A: Answers>(
     mut answers: A,
     request: Request<Body>,
     beat: Beat,
 ) -> Result<Response<Counted>, Infallible> {
-    let handled = AssertUnwindSafe(async move { answers.call(request).await }).catch_unwind().await;
+    let handled = match std::panic::catch_unwind(AssertUnwindSafe(|| answers.call(request))) {
+        Ok(answering) => AssertUnwindSafe(answering).catch_unwind().await,
+        Err(panicked) => Err(panicked),
+    };
     let response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},

@@ -29,7 +29,7 @@ mod signal;
 mod topic;
 
 pub use aside::{Aside, Change};
-pub use database::{database_builder, open_database};
+pub use database::{DatabaseError, database_builder, open_database};
 pub use retention::segment_span_ms;
 pub use segments::{Damage, SegmentError, SegmentOptions};
 pub use session::EmbeddedSession;

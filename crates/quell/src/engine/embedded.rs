@@ -25,9 +25,8 @@ impl Embedded {
     pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&config.data_dir)
             .with_context(|| format!("cannot make data_dir {}", config.data_dir.display()))?;
-        let db = open_database(&config.data_dir, config.engine.cache_mib << 20).with_context(|| {
-            format!("cannot open data_dir {}: is another quell running on it?", config.data_dir.display())
-        })?;
+        let db = open_database(&config.data_dir, config.engine.cache_mib << 20)
+            .with_context(|| format!("cannot open data_dir {}", config.data_dir.display()))?;
         let segments = SegmentOptions::new(config.data_dir.join(SEGMENTS), &[topics::RAW]);
         let log = EmbeddedLog::open_with_segments(db.clone(), &topic_specs(config), Limits::default(), &segments)?;
         let store = EmbeddedStore::open(db)?;

@@ -47,7 +47,7 @@ const COMPARED: [Target; 2] = [Target::Minimal, Target::Gateway];
 const FOR_SCALE: [Target; 2] = [Target::MinimalBodies, Target::MinimalUncompressed];
 /// Pairs to compare in each round: what a webhook costs a process varies by a fifth from one run to the next, the minimal
 /// program as much as the gateway.
-const PAIRS: usize = 3;
+const PAIRS: usize = 5;
 
 impl Target {
     const fn name(self) -> &'static str {

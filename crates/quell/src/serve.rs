@@ -253,6 +253,7 @@ async fn gateway(process: &Process, log: &KafkaLog, store: &LateStore) -> anyhow
         limits: config.limits.clone(),
     })?;
     let server = Server::bind("gateway", config.listen, config.tls.as_ref(), config.server.clone()).await?;
+    let server = server.short_answers();
     tracing::info!(webhooks = %server.local_addr()?, sources = process.config.sources.len(), "taking webhooks");
     let drained = spooling.clone();
     let drain_stop = process.shutdown.token();

@@ -48,7 +48,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     // The gateway drains first, then the stages finish their batches; the admin port answers until the end.
     let stop = process.shutdown.token();
     let (lookup_server, gateway_server) =
-        (lookup_server.counted(process.served.clone()), gateway_server.counted(process.served.clone()));
+        (lookup_server.counted(process.served.clone()), gateway_server.counted(process.served.clone()).short_answers());
     let lookup_task = tokio::spawn(lookup_server.run(lookup, stop.clone()));
     let gateway_task = tokio::spawn(gateway_server.run(gateway, stop.clone()));
     let admin = process.admin().await?;

@@ -155,7 +155,7 @@ pub(crate) async fn start(setup: Setup) -> Running {
     })
     .unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
-    let server = Server::bind("gateway", any, setup.tls.as_ref(), setup.server).await.unwrap();
+    let server = Server::bind("gateway", any, setup.tls.as_ref(), setup.server).await.unwrap().short_answers();
     let (address, stop) = (server.local_addr().unwrap(), CancellationToken::new());
     let server = tokio::spawn(server.run(gateway.service(), stop.clone()));
     service::serve::install_crypto();

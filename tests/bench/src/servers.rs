@@ -99,7 +99,7 @@ pub(crate) fn gateway_only(directory: &Path) -> anyhow::Result<()> {
         limits: ingest_gateway::Limits::default(),
     })?;
     runtime()?.block_on(async {
-        let server = Server::bind("gateway", any_port(), None, ServerLimits::default()).await?;
+        let server = Server::bind("gateway", any_port(), None, ServerLimits::default()).await?.short_answers();
         tell(server.local_addr()?)?;
         server.run(gateway.service(), CancellationToken::new()).await;
         Ok(())

@@ -38,6 +38,7 @@ pub(super) struct Served<A> {
     pub(super) answers: A,
     pub(super) tls: Option<Tls>,
     pub(super) limits: ServerLimits,
+    pub(super) short_answers: bool,
     pub(super) stop: CancellationToken,
     pub(super) cut: CancellationToken,
 }
@@ -149,11 +150,12 @@ impl<A: Answers> Served<A> {
             // A slow head counts as idling, which is minded here (`watch`): hyper would set a timer anew for each request.
             .header_read_timeout(None)
             .max_buf_size(head)
-            // Nearly all answers are short: to copy one behind its head costs less than to have it gathered by the system.
-            .writev(false)
             // Answers are never held back for the requests behind them (`pipeline_flush`): what follows may not be whole, or no
             // request at all, and then nobody would get an answer.
             .max_headers(128);
+        if self.short_answers {
+            builder.http1().writev(false);
+        }
         builder
             .http2()
             .timer(TokioTimer::new())

@@ -121,6 +121,7 @@ pub struct Server {
     tls: Option<Tls>,
     limits: ServerLimits,
     metrics: Option<ServerMetrics>,
+    short_answers: bool,
 }
 
 impl Server {
@@ -134,13 +135,20 @@ impl Server {
         let tls = tls.map(tls::acceptor).transpose()?;
         let bind = |error| ServeError::Bind { name, address, error };
         let listener = TcpListener::bind(address).await.map_err(bind)?;
-        Ok(Self { name, listener, tls, limits, metrics: None })
+        Ok(Self { name, listener, tls, limits, metrics: None, short_answers: false })
     }
 
     /// Counts its connections.
     #[must_use]
     pub fn counted(self, metrics: ServerMetrics) -> Self {
         Self { metrics: Some(metrics), ..self }
+    }
+
+    /// Copies each answer behind its head and writes them in one piece, which costs less than to have the system gather
+    /// them. For answers of some kilobytes: a connection keeps a buffer as large as its largest.
+    #[must_use]
+    pub fn short_answers(self) -> Self {
+        Self { short_answers: true, ..self }
     }
 
     /// Where it listens; the port chosen by the system where 0 was asked for.
@@ -151,12 +159,13 @@ impl Server {
     /// Serves until `stop`; then accepts no more, finishes the requests that were begun, and cuts what takes longer than
     /// the drain timeout. A panic in a handler is that request's 500.
     pub async fn run(self, answers: impl Answers, stop: CancellationToken) -> Drained {
-        let Self { name, listener, tls, limits, metrics } = self;
+        let Self { name, listener, tls, limits, metrics, short_answers } = self;
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
         let crowd = Arc::new(Crowd::default());
-        let served = Arc::new(Served { name, answers, tls, limits, stop: stop.clone(), cut: cut.clone() });
+        let served =
+            Arc::new(Served { name, answers, tls, limits, short_answers, stop: stop.clone(), cut: cut.clone() });
         while let Some(stream) = next(name, &listener, &stop).await {
             let Some(permit) = place(&permits, &crowd, &stop).await else { break };
             let (served, member, metrics) = (served.clone(), crowd.enter(), metrics.clone());

@@ -8,6 +8,7 @@ use std::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const PARTITIONS: u32 = 4;
 
 /// The value of a series, written as it stands there.
 fn value(text: &str, series: &str) -> Option<f64> {
@@ -34,15 +35,23 @@ fn until(instance: &Instance, wanted: &[(&str, &dyn Fn(f64) -> bool)]) -> String
     }
 }
 
-/// An instance with an account at a provider that is away.
+/// An instance with an account at a provider that is away, whose lane has begun. One that begins later has to tell what is
+/// in force before it reads a delta, and the provider does not let it.
 fn instance() -> Instance {
-    let mut instance = Instance::prepare(4);
-    let config = read(&instance.path("quell.toml"));
+    let mut instance = Instance::prepare(PARTITIONS);
+    let config =
+        read(&instance.path("quell.toml")).replace("filter = \"warn\"", "filter = \"warn,event_log::runner=trace\"");
     let more = "[metrics]\nmailboxes = [\"example.com\"]\n\
                 [[account]]\nname = \"away\"\nprovider = \"sendgrid\"\ncredential = \"env:CLI_WRITE\"\n\
                 base_url = \"http://127.0.0.1:1\"\nallow_private = true\n";
     instance.write("quell.toml", &format!("{config}{more}"));
     instance.begin();
+    let (began, log) = (Instant::now(), || read(&instance.path("log")));
+    let is_ready = |line: &&str| line.contains("stage=\"syncer\" event=Ready(");
+    while log().lines().filter(is_ready).count() < PARTITIONS as usize {
+        assert!(began.elapsed() < PATIENCE, "the lane does not begin:\n{}", log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     instance
 }
 

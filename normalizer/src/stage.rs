@@ -98,12 +98,7 @@ impl Normalizer {
                     }
                     // It has a receipt; were it not told, nothing of it would be lost.
                     ElementFate::Found => {
-                        return self.whole_dead(
-                            consumed,
-                            Some(raw),
-                            "untold",
-                            "an event without its receipt".to_owned(),
-                        );
+                        return self.whole_dead(consumed, Some(raw), "no_receipt", "no event without one".to_owned());
                     }
                     ElementFate::Ignored(reason) => {
                         self.tally.ignored(provider.name(), reason);

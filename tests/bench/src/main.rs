@@ -73,7 +73,7 @@ pub(crate) struct Options {
     /// Seconds of each run of the gateway
     #[arg(long, default_value_t = 3.0)]
     pub(crate) seconds: f64,
-    /// Runs of each case
+    /// Runs of each case; over Kafka five of the gateway and of the minimal program in each
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
     /// Embedded gateway: only this form of webhooks, e.g. `generic_100`, and no refusals

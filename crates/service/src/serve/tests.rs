@@ -234,6 +234,25 @@ async fn a_panic_is_a_500_and_nothing_more() {
 }
 
 #[tokio::test]
+async fn a_panic_before_there_is_anything_to_wait_for_is_one_too() {
+    let panics = tower::service_fn(|request: Request<Body>| {
+        assert_ne!(request.uri().path(), "/panic", "planted");
+        std::future::ready(Ok::<_, Infallible>(Response::new(Body::from("hello"))))
+    });
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = Server::bind("test", any, None, ServerLimits::default()).await.unwrap().short_answers();
+    let (address, stop) = (server.local_addr().unwrap(), CancellationToken::new());
+    let task = tokio::spawn(server.run(panics, stop.clone()));
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let (answer, _) = exchange(address, &ask("/panic")).await;
+    assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    let (answer, _) = exchange(address, &ask("/")).await;
+    assert!(answer.ends_with("hello"), "{answer}");
+    stop.cancel();
+    assert_eq!(task.await.unwrap(), Drained { cut: 0 });
+}
+
+#[tokio::test]
 async fn draining_finishes_what_was_begun_and_cuts_what_never_ends() {
     let limits = ServerLimits { drain_timeout_ms: 1_000, ..ServerLimits::default() };
     let sleep = |ms| {

@@ -45,7 +45,7 @@ const TARGETS: [Target; 4] = [Target::Minimal, Target::Gateway, Target::MinimalB
 /// One after the other, so that both meet the same machine.
 const COMPARED: [Target; 2] = [Target::Minimal, Target::Gateway];
 const FOR_SCALE: [Target; 2] = [Target::MinimalBodies, Target::MinimalUncompressed];
-/// Pairs to compare in each round: what a webhook costs a process varies by a fifth from one run to the next, the minimal
+/// Pairs to compare in each round: what a webhook costs a process varies by a third from one run to the next, the minimal
 /// program as much as the gateway.
 const PAIRS: usize = 5;
 

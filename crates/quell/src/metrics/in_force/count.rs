@@ -51,7 +51,7 @@ impl Share {
 /// A count that goes on.
 #[derive(Debug, Default)]
 struct Counting {
-    /// For each partition that is counted, the position up to which no delta is still to be told.
+    /// For each partition that is counted, the first position whose deltas may still be told.
     floors: BTreeMap<u32, u64>,
     shares: BTreeMap<u32, Share>,
     moves: Vec<Move>,
@@ -97,7 +97,7 @@ impl InForce {
         self.owned.values().any(Option::is_none)
     }
 
-    /// A count begins, of the partitions that are ours. `floors` are positions up to which every delta was told by now.
+    /// A count begins, of the partitions that are ours. `floors` are positions before which every delta was told by now.
     pub(crate) fn begin(&mut self, floors: BTreeMap<u32, u64>) {
         let floors: BTreeMap<u32, u64> =
             floors.into_iter().filter(|(partition, _)| self.owned.contains_key(partition)).collect();
@@ -120,7 +120,7 @@ impl InForce {
         for series in in_force {
             *share.series.entry(series).or_default() += 1;
         }
-        if position <= *floor {
+        if position < *floor {
         } else if counting.n_remembered < REMEMBERED_MAX {
             counting.n_remembered += 1;
             share.recent.insert(recipient, position);
@@ -217,13 +217,20 @@ mod tests {
     #[test]
     fn a_delta_that_the_row_held_already_moves_nothing() {
         // Written at 9, and told only after the count.
-        let mut in_force = counted(&[(1, 3), (2, 9)], 5);
+        let mut in_force = counted(&[(1, 3), (2, 9)], 6);
         assert!(!in_force.moved(change(2, 9, None, Some(HARD))));
         assert_eq!(in_force.totals(), [(HARD, 2)].into());
         assert!(
             in_force.moved(change(2, 10, Some(HARD), None)) && in_force.moved(change(1, 11, Some(HARD), Some(LEFT)))
         );
         assert_eq!(in_force.totals(), [(HARD, 0), (LEFT, 1)].into());
+    }
+
+    #[test]
+    fn the_very_first_record_counts_once_however_late_it_is_told() {
+        let mut in_force = counted(&[(1, 0)], 0);
+        assert!(!in_force.moved(change(1, 0, None, Some(HARD))));
+        assert_eq!(in_force.totals(), [(HARD, 1)].into());
     }
 
     #[test]
@@ -266,12 +273,13 @@ mod tests {
         #[test]
         fn the_figure_is_that_of_the_store(before in prop::collection::vec(step(), 0..30), during in prop::collection::vec(step(), 0..60)) {
             let mut store: BTreeMap<u64, (u64, Option<Series>)> = BTreeMap::new();
-            let (mut untold, mut position) = (std::collections::VecDeque::new(), 0);
+            let (mut untold, mut next) = (std::collections::VecDeque::new(), 0);
             let mut in_force = InForce::default();
             in_force.own(0);
-            let mut told_up_to = 0;
+            let mut floor = 0;
             let mut change_one = |store: &mut BTreeMap<u64, (u64, Option<Series>)>, recipient, is_hard| {
-                position += 1;
+                let position = next;
+                next += 1;
                 let was = store.get(&recipient).and_then(|(_, series)| *series);
                 let now = match (was, is_hard) {
                     (Some(HARD), _) => None,
@@ -285,12 +293,12 @@ mod tests {
                 match step {
                     Step::Change(recipient, is_hard) => untold.push_back(change_one(&mut store, recipient, is_hard)),
                     Step::Tell | Step::Read => if let Some(change) = untold.pop_front() {
-                        told_up_to = change.position;
+                        floor = change.position + 1;
                         in_force.moved(change);
                     }
                 }
             }
-            in_force.begin([(0, told_up_to)].into());
+            in_force.begin([(0, floor)].into());
             let mut read_up_to = 0;
             for step in during.into_iter().chain(std::iter::repeat_n(Step::Read, 12)) {
                 match step {

@@ -40,7 +40,7 @@ const REST: u32 = 4;
 const REST_MIN: Duration = Duration::from_millis(5);
 /// How long a store that cannot answer is left alone.
 const RETRY: Duration = Duration::from_secs(5);
-/// Positions below the last that was applied, up to which surely every delta was told: more than the batches that may be
+/// Positions below the last that was applied, before which surely every delta was told: more than the batches that may be
 /// open, with the markers between their records.
 const OPEN_MAX: u64 = 10_000;
 
@@ -212,17 +212,17 @@ fn series_of(tenant: u16, decision: &Decision) -> impl Iterator<Item = Series> {
     decision.by_scope().into_iter().map(move |(scope, cause)| (tenant, cause.reason, scope_sort(scope)))
 }
 
-/// Where a count begins: up to which positions every delta was told, and who was erased.
+/// Where a count begins: before which positions every delta was told, and who was erased.
 async fn begun<S: Store>(store: &S, owned: &[u32]) -> Result<(BTreeMap<u32, u64>, ErasedOnly), StoreError> {
     Ok((floors(store, owned).await?, ErasedOnly::read(store).await?))
 }
 
-/// For each partition a position up to which every delta was told.
+/// For each partition a position before which every delta was told.
 async fn floors<S: Store>(store: &S, owned: &[u32]) -> Result<BTreeMap<u32, u64>, StoreError> {
     let mut floors = BTreeMap::new();
     for partition in owned {
-        let applied = store.applied(*partition).await?.unwrap_or(0);
-        floors.insert(*partition, applied.saturating_sub(OPEN_MAX));
+        let floor = store.applied(*partition).await?.map_or(0, |last| last.saturating_sub(OPEN_MAX));
+        floors.insert(*partition, floor);
     }
     Ok(floors)
 }

@@ -6,10 +6,13 @@ use crate::{
     config::Config,
     kafka_tokens, registry,
 };
-use event_log::kafka::{Admin, ClusterNow, KafkaConfig, KafkaLog, LookError, PartitionNow, Tokens, look};
+use event_log::kafka::{Admin, ClusterNow, KafkaConfig, KafkaLog, LookError, PartitionNow, Tokens, TopicNow, look};
 use schemas::topics;
 use service::Secret;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio_util::sync::CancellationToken;
 
 /// What a record has beside the webhook's body, and a dead letter beside the record, generously.
@@ -166,14 +169,24 @@ async fn topics_as_declared(config: &KafkaConfig, declared: &[Declared], finding
     };
     match describe(&admin, declared).await {
         Ok(now) => {
-            let (health, detail) = judge(&differences(declared, &now));
+            let (health, detail) = match meant(config, declared, &now) {
+                Some(detail) => (Health::Ok, detail),
+                None => judge(&differences(declared, &now)),
+            };
             findings.add("topics", health, detail);
         }
         Err(error) => findings.fail("topics", format!("{error:#}: give us the right to describe topics")),
     }
 }
 
-/// What is missing stops everything. What differs may be meant: small clusters override the declaration.
+/// Small clusters override the declaration's numbers. Where all topics have one other number, it was meant.
+fn meant(config: &KafkaConfig, declared: &[Declared], now: &BTreeMap<String, TopicNow>) -> Option<String> {
+    let numbers = DeclarationArgs::of(now);
+    let is_so = !differences(declared, now).is_empty() && differences(&numbers.read(config).ok()?, now).is_empty();
+    is_so.then(|| format!("as declared, with {}", numbers.numbers()))
+}
+
+/// What is missing stops everything. What differs may be meant.
 fn judge(differences: &[Difference]) -> (Health, String) {
     let topics = |is_wanted: fn(&Difference) -> bool| -> BTreeSet<&str> {
         differences.iter().filter(|found| is_wanted(found)).map(|found| found.topic.as_str()).collect()
@@ -246,6 +259,32 @@ mod tests {
         check(&[difference("b", "topic", Act::Create), changed("x")], Health::Fail, "missing: b: run");
         check(&[changed("x")], Health::Warn, "x of a: see");
         check(&[changed("x"), changed("y"), changed("z"), changed("w")], Health::Warn, "z of a and 1 more");
+    }
+
+    #[test]
+    fn numbers_of_a_small_cluster_are_meant() {
+        let config = KafkaConfig::default();
+        let read = |args: DeclarationArgs| args.read(&config).unwrap();
+        let declared = read(DeclarationArgs::default());
+        let small = |min: &str| -> BTreeMap<String, TopicNow> {
+            let topic = |name: &str, mut configs: BTreeMap<String, String>| {
+                configs.insert("min.insync.replicas".to_owned(), min.to_owned());
+                let own = configs.keys().cloned().collect();
+                let topic = TopicNow { name: name.to_owned(), partitions: 8, replication: 1, configs, own };
+                (topic.name.clone(), topic)
+            };
+            let settings = crate::commands::topics::declared_settings(&config).unwrap();
+            settings.into_iter().map(|(name, configs)| topic(&name, configs)).collect()
+        };
+        let detail = meant(&config, &declared, &small("1"));
+        assert_eq!(detail.as_deref(), Some("as declared, with --partitions 8 --replication-factor 1 --min-insync 1"));
+        let mut other = small("1");
+        let first = other.values_mut().next().unwrap();
+        first.configs.insert("max.message.bytes".to_owned(), "1".to_owned());
+        assert_eq!(meant(&config, &declared, &other), None);
+        assert_eq!(judge(&differences(&declared, &other)).0, Health::Warn);
+        // Nothing could be written to them.
+        assert_eq!(meant(&config, &declared, &small("2")), None);
     }
 
     fn one(check: impl Fn(&mut Findings)) -> (Health, String) {

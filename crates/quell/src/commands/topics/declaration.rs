@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use event_log::kafka::{KafkaConfig, TopicWanted};
+use event_log::kafka::{KafkaConfig, TopicNow, TopicWanted};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -77,6 +77,30 @@ impl DeclarationArgs {
         declared.with_context(|| name.display().to_string())
     }
 
+    /// The numbers over the declaration that these topics were made with, as far as they agree. A record that counts before
+    /// all of its replicas have it is not taken for meant.
+    pub(crate) fn of(now: &BTreeMap<String, TopicNow>) -> Self {
+        let replication_factor = same(now.values().map(|topic| Some(topic.replication)));
+        let min_insync = same(now.values().map(|topic| topic.configs.get("min.insync.replicas")?.parse().ok()));
+        Self {
+            file: None,
+            partitions: same(now.values().map(|topic| Some(topic.partitions))),
+            replication_factor,
+            min_insync: min_insync.filter(|_| min_insync == replication_factor),
+        }
+    }
+
+    /// The arguments for `quell topics`.
+    pub(crate) fn numbers(&self) -> String {
+        let numbers = [
+            ("--partitions", self.partitions),
+            ("--replication-factor", self.replication_factor),
+            ("--min-insync", self.min_insync),
+        ];
+        let given = numbers.into_iter().filter_map(|(name, number)| Some(format!("{name} {}", number?)));
+        given.collect::<Vec<_>>().join(" ")
+    }
+
     fn declared(&self, text: &str) -> anyhow::Result<Vec<Declared>> {
         let file: File = toml::from_str(text)?;
         let topic = |topic: FileTopic| {
@@ -101,6 +125,12 @@ impl DeclarationArgs {
         };
         file.topics.into_iter().map(topic).collect()
     }
+}
+
+/// The number that all have.
+fn same(mut numbers: impl Iterator<Item = Option<u32>>) -> Option<u32> {
+    let first = numbers.next()??;
+    numbers.all(|number| number == Some(first)).then_some(first)
 }
 
 /// A setting's value as Kafka writes it.
@@ -200,6 +230,28 @@ mod tests {
             let bytes: usize = declared.topic.configs["max.message.bytes"].parse().unwrap();
             assert!(bytes > kafka.record_bytes_max, "{}", declared.topic.name);
         }
+    }
+
+    #[test]
+    fn numbers_are_read_from_topics() {
+        let topic = |name: &str, partitions, replication, min: &str| TopicNow {
+            name: name.to_owned(),
+            partitions,
+            replication,
+            configs: [("min.insync.replicas".to_owned(), min.to_owned())].into(),
+            own: BTreeSet::new(),
+        };
+        let check = |topics: [TopicNow; 2], numbers: &str| {
+            let now = topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
+            assert_eq!(DeclarationArgs::of(&now).numbers(), numbers);
+        };
+        let small = "--partitions 8 --replication-factor 1 --min-insync 1";
+        check([topic("a", 8, 1, "1"), topic("b", 8, 1, "1")], small);
+        check([topic("a", 8, 1, "1"), topic("b", 4, 1, "1")], "--replication-factor 1 --min-insync 1");
+        check([topic("a", 8, 3, "1"), topic("b", 8, 3, "1")], "--partitions 8 --replication-factor 3");
+        check([topic("a", 8, 2, "2"), topic("b", 8, 3, "2")], "--partitions 8");
+        check([topic("a", 8, 1, "x"), topic("b", 8, 1, "x")], "--partitions 8 --replication-factor 1");
+        assert_eq!(DeclarationArgs::of(&BTreeMap::new()).numbers(), "");
     }
 
     #[test]

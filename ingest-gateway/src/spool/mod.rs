@@ -153,9 +153,14 @@ impl Spooling {
             && let Leave::Skip { .. } = self.ask(self.is_drained())
         {
             let away = AppendError::Unavailable("it gave no delivery report lately".to_owned());
-            return Box::pin(self.spool(record, "breaker_open", away)).await;
+            return match self.taking() {
+                Some(spool) => Box::pin(self.spool(spool, record, "breaker_open", away)).await,
+                None => Err(away.into()),
+            };
         }
-        let (cause, error) = match self.append_within(self.wait, record.clone()).await {
+        // Without a spool nobody needs the record again, and its memory is free once the log has it.
+        let spare = self.taking().map(|spool| (spool, record.clone()));
+        let (cause, error) = match self.append_within(self.wait, record).await {
             Ok(position) => return Ok(Kept::Logged(position)),
             Err(Unappended::Log(error @ AppendError::TooLarge { .. })) => return Err(error.into()),
             Err(Unappended::Log(error @ AppendError::Busy)) => ("log_busy", error),
@@ -165,7 +170,15 @@ impl Spooling {
                 ("no_delivery_report", AppendError::Unavailable(detail))
             }
         };
-        Box::pin(self.spool(record, cause, error)).await
+        match spare {
+            Some((spool, record)) => Box::pin(self.spool(spool, record, cause, error)).await,
+            None => Err(error.into()),
+        }
+    }
+
+    /// The spool, if it takes new webhooks.
+    fn taking(&self) -> Option<&Spool> {
+        self.spool.as_ref().filter(|spool| spool.takes)
     }
 
     /// Whether a webhook would be taken now, as far as is known: for readiness.
@@ -207,8 +220,13 @@ impl Spooling {
         result
     }
 
-    async fn spool(&self, record: Record, cause: &'static str, error: AppendError) -> Result<Kept, SpoolingError> {
-        let Some(spool) = self.spool.as_ref().filter(|spool| spool.takes) else { return Err(error.into()) };
+    async fn spool(
+        &self,
+        spool: &Spool,
+        record: Record,
+        cause: &'static str,
+        error: AppendError,
+    ) -> Result<Kept, SpoolingError> {
         match spool.queue.push(&record).await {
             Ok(()) => {
                 self.metrics.spooled.with_label_values(&[cause]).inc();

@@ -374,6 +374,8 @@ impl Append for EmbeddedLog {
     async fn append(&self, topic: &str, partition: Option<u32>, record: Record) -> Result<Position, AppendError> {
         let shared = self.shared();
         let put = shared.put(topic, partition, &record)?;
+        // Its memory is still in the processor's cache for whoever is next, and many wait at once.
+        drop(record);
         let (answer, answered) = oneshot::channel();
         shared.queue.push(Request::Append { put, answer })?;
         answered.await.unwrap_or_else(|_| Err(writer_ended()))

@@ -193,7 +193,7 @@ impl Spooling {
 
     /// Whether a webhook would be taken while the log is away.
     pub fn has_room(&self) -> bool {
-        self.spool.as_ref().is_some_and(|spool| spool.takes && spool.queue.has_room())
+        self.taking().is_some_and(|spool| spool.queue.has_room())
     }
 
     /// Appends and lets the breaker know how it went.

@@ -79,7 +79,8 @@ async fn alerts_arrive(alertmanager: &Alertmanager, prometheus: &Prometheus) {
     let alert = alertmanager.alert("QuellSuppressionSpike").await.unwrap();
     let text = alert["annotations"]["description"].as_str().unwrap();
     let count: f64 = text.split(' ').next().unwrap().parse().unwrap();
-    assert!(count > 100.0, "{text}");
+    // Rounded for the reader: 100.3, just past the line, is told as 100.
+    assert!(count >= 100.0, "{text}");
     assert!(alert["annotations"]["runbook_url"].as_str().unwrap().ends_with("/QuellSuppressionSpike.md"), "{alert}");
     let told = alertmanager.told();
     assert!(!told.iter().any(|name| name == "QuellSuppressionSpike"), "nobody is woken by a warning: {told:?}");

@@ -121,9 +121,6 @@ pub(crate) fn start(kind: Kind) -> Result<Found, ServerError> {
         Kind::Kafka | Kind::Cql | Kind::Connect => address,
     };
     wait(kind, &address, &daemon, &name)?;
-    if kind == Kind::Registry {
-        registry::set_backward(&address)?;
-    }
     Ok(Found { address, origin: Origin::Container, _keep: Some(Box::new(watchdog)) })
 }
 
@@ -177,7 +174,7 @@ fn wait(kind: Kind, address: &str, daemon: &Daemon, name: &str) -> Result<(), Se
                 _ => Ok(()),
             }),
             Kind::Cql => probe::cql(address),
-            Kind::Registry => probe::registry(address),
+            Kind::Registry => probe::registry(address).and_then(|()| registry::set_backward(address)),
             Kind::Postgres => postgres::answers(&postgres::place(address).unwrap_or_default()),
             Kind::Connect => probe::connect(address).map(drop),
         };

@@ -200,7 +200,7 @@ auto_snapshot: false
 auto_bootstrap: false
 disk_failure_policy: die
 commit_failure_policy: die
-cas_contention_timeout: 5000ms
+cas_contention_timeout: 30000ms
 authorizer: AllowAllAuthorizer
 materialized_views_enabled: false
 user_defined_functions_enabled: false

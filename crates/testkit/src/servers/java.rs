@@ -103,6 +103,7 @@ impl JavaServer {
         let mut child = Command::new("sh")
             .args(["-c", GATE, "quell-test-server"])
             .arg(&self.program)
+            .args(self.temporary_files())
             .args(&self.plan.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.plan.dir.path())
@@ -125,6 +126,12 @@ impl JavaServer {
                 Err(ServerError::io("opening the gate for a server")(error))
             }
         }
+    }
+
+    /// Native libraries that a Java program unpacks go with its folder; one that is killed would leave them in `/tmp`.
+    fn temporary_files(&self) -> Option<OsString> {
+        let is_java = self.program.file_name() == Some(OsStr::new("java"));
+        is_java.then(|| format!("-Djava.io.tmpdir={}", self.plan.dir.path().display()).into())
     }
 
     fn wait_ready(&self) -> Result<(), ServerError> {

@@ -28,9 +28,7 @@ impl JvmRegistry {
     /// Java or Maven missing, no network for the first fetch, or no answer within 120 seconds.
     pub fn start() -> Result<Self, ServerError> {
         let app = cache::fetch(Kind::Registry)?;
-        let registry = clash::retried(|| Self::start_once(&app))?;
-        set_backward(&registry.url)?;
-        Ok(registry)
+        clash::retried(|| Self::start_once(&app))
     }
 
     fn start_once(app: &Path) -> Result<Self, ServerError> {
@@ -41,7 +39,7 @@ impl JvmRegistry {
         let mut arguments = machine(port, management, dir.path());
         arguments.extend(["-jar".into(), app.join(JAR).into()]);
         let probed = url.clone();
-        let probe = Box::new(move || probe::registry(&probed));
+        let probe = Box::new(move || probe::registry(&probed).and_then(|()| set_backward(&probed)));
         let server = JavaServer::start(Plan { kind: Kind::Registry, dir, arguments, probe, patience: PATIENCE })?;
         Ok(Self { url, server })
     }
@@ -71,11 +69,9 @@ fn machine(port: u16, management: u16, dir: &Path) -> Vec<OsString> {
 }
 
 /// Apicurio accepts any new version until told otherwise.
-pub(crate) fn set_backward(url: &str) -> Result<(), ServerError> {
-    let (status, answer) = probe::http("PUT", &format!("{url}/config"), r#"{"compatibility":"BACKWARD"}"#)
-        .map_err(ServerError::io("setting the registry's compatibility"))?;
-    if status == 200 {
-        return Ok(());
+pub(crate) fn set_backward(url: &str) -> io::Result<()> {
+    match probe::http("PUT", &format!("{url}/config"), r#"{"compatibility":"BACKWARD"}"#)? {
+        (200, _) => Ok(()),
+        (_, answer) => Err(io::Error::other(answer)),
     }
-    Err(ServerError::io("setting the registry's compatibility")(io::Error::other(answer)))
 }

@@ -31,6 +31,8 @@ fn accounts_are_asked_something_harmless() {
         account("refused", "mailgun", &mailgun.url(), "DOCTOR_WRONG"),
         account("away", "mailgun", "http://127.0.0.1:1", "DOCTOR_RIGHT"),
         account("main", "sendgrid", &sendgrid.url(), "DOCTOR_RIGHT").replace("domain = \"m.example.com\"\n", ""),
+        account("sms", "twilio", "http://127.0.0.1:1", "DOCTOR_RIGHT")
+            .replace("domain = \"m.example.com\"\n", "key_id = \"SK1\"\nsenders = [\"MG1\"]\n"),
     ]
     .concat();
     let folder = instance.path("own");
@@ -49,6 +51,8 @@ fn accounts_are_asked_something_harmless() {
     assert!(health == "fail" && detail.contains("make a new key"), "{detail}");
     let (health, detail) = found(&report, "account away");
     assert!(health == "fail" && detail.contains("base_url"), "{detail}");
+    let (health, detail) = found(&report, "account sms");
+    assert!(health == "warn" && detail.contains("credential not tried"), "not green unless it was tried: {detail}");
     assert_eq!(report["ok"], false);
     // Nothing was written.
     assert_eq!((sendgrid.held(), mailgun.held()), (0, 0));

@@ -31,7 +31,7 @@ pub(super) async fn check(config: &Config, is_offline: bool, findings: &mut Find
         }
         let before = moment::now().unwrap_or(Timestamp::EPOCH);
         let Some(answer) = read(account, &ready).await else {
-            findings.ok(name, format!("{}, not called: its lists cannot be read", account.provider));
+            findings.warn(name, unread(account));
             continue;
         };
         if let Ok(answer) = &answer {
@@ -40,6 +40,15 @@ pub(super) async fn check(config: &Config, is_offline: bool, findings: &mut Find
         let (health, detail) = judge(&account.provider, &answer);
         findings.add(name, health, detail);
     }
+}
+
+/// What is left to know where a provider has no call that only reads.
+fn unread(account: &AccountConfig) -> String {
+    let AccountConfig { name, provider, .. } = account;
+    format!(
+        "credential not tried: {provider} has no call that only reads its lists; \
+         after the lane's first call, quell_syncer_account_blocked{{account=\"{name}\"}} is 1 if it was refused"
+    )
 }
 
 /// Asks whether a list of the account holds nobody's address. `None` where the provider cannot be asked.

@@ -45,7 +45,7 @@ impl RunnerMetrics {
             lag: metrics.gauges("quell_stage_lag_records", "Records not polled yet.", &["stage"])?,
             lag_seconds: metrics.ages(
                 "quell_stage_lag_seconds",
-                "Age of the oldest record that is not processed, since its receipt; 0 when caught up.",
+                "Age of the oldest record that is not processed, by its own time; 0 when caught up.",
                 "stage",
             )?,
             down: metrics.gauges("quell_stage_down", "1 once a stage has ended for good.", &["stage"])?,

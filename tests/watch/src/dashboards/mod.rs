@@ -36,6 +36,9 @@ const OPT_OUT_SECONDS: [(f64, &str); 2] = [(43_200.0, ORANGE), (172_800.0, RED)]
 const ANY: [(f64, &str); 1] = [(1.0, RED)];
 /// Any should be looked at.
 const SOME: [(f64, &str); 1] = [(1.0, ORANGE)];
+/// Records that nobody can process, of every stage; the normalizer's by provider.
+const DEAD_LETTERS: &str = "provider_reason:quell_normalizer_dead_letters:increase1h \
+    or on (stage, reason) stage_reason:quell_stage_dead_records:increase1h{stage!=\"normalizer\"}";
 /// Ages of the oldest record that a stage has still to process.
 const LAG_SECONDS: [(f64, &str); 2] = [(300.0, ORANGE), (1_800.0, RED)];
 

@@ -1,6 +1,8 @@
 //! Is anything wrong?
 
-use super::{ANY, BOUNCES, COMPLAINTS, LAG_SECONDS, OPT_OUT_SECONDS, SOME, bounce_rate, complaint_rate, or_zero};
+use super::{
+    ANY, BOUNCES, COMPLAINTS, DEAD_LETTERS, LAG_SECONDS, OPT_OUT_SECONDS, SOME, bounce_rate, complaint_rate, or_zero,
+};
 use crate::{
     dashboard::{Dashboard, Row},
     panel::{ORANGE, Panel, RED, YELLOW},
@@ -49,7 +51,7 @@ fn health() -> Vec<Panel> {
             .limits(&LAG_SECONDS)
             .to("pipeline", "/d/quell-pipeline?${__url_time_range}")
             .help("Age of the oldest record that has still to be processed."),
-        Panel::stat("dead letters", &or_zero("sum(provider_reason:quell_normalizer_dead_letters:increase1h)"))
+        Panel::stat("dead letters", &or_zero(&format!("sum({DEAD_LETTERS})")))
             .limits(&SOME)
             .to("pipeline", "/d/quell-pipeline?${__url_time_range}")
             .help("In the last hour."),

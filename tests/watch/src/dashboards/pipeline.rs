@@ -1,6 +1,6 @@
 //! From a webhook to a decision: normalizer, suppressor, store, lookups.
 
-use super::{ANY, LAG_SECONDS, SOME, or_zero, quantile};
+use super::{ANY, DEAD_LETTERS, LAG_SECONDS, SOME, or_zero, quantile};
 use crate::{
     dashboard::{Dashboard, Row, Variable},
     panel::{ORANGE, Panel, RED, YELLOW},
@@ -44,9 +44,7 @@ fn figures() -> Vec<Panel> {
             "quell_suppressor_out_of_order_total",
             "Events older than the newest known of their recipient.",
         ),
-        Panel::stat("dead letters", &or_zero("sum(provider_reason:quell_normalizer_dead_letters:increase1h)"))
-            .limits(&SOME)
-            .help("In the last hour."),
+        Panel::stat("dead letters", &or_zero(&format!("sum({DEAD_LETTERS})"))).limits(&SOME).help("In the last hour."),
         Panel::stat("store errors", &or_zero("sum(increase(quell_store_errors_total[5m]))"))
             .limits(&ANY)
             .help("In five minutes."),
@@ -84,10 +82,8 @@ fn events() -> Vec<Panel> {
             "sum by (reason) (rate(quell_normalizer_ignored_total[$__rate_interval])) or on () vector(0)",
             "{{reason}}",
         ),
-        Panel::stack("dead letters, an hour").query(
-            "provider_reason:quell_normalizer_dead_letters:increase1h or on () vector(0)",
-            "{{provider}} {{reason}}",
-        ),
+        Panel::stack("dead letters, an hour")
+            .query(&format!("{DEAD_LETTERS} or on () vector(0)"), "{{provider}} {{stage}} {{reason}}"),
         Panel::lines("duplicates, late, out of order, from the future")
             .unit("eps")
             .query("sum(rate(quell_suppressor_duplicates_total[$__rate_interval])) or on () vector(0)", "duplicates")

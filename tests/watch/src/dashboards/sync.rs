@@ -50,7 +50,7 @@ fn figures() -> Vec<Panel> {
         .help("Recipients that a provider would not take in the last hour."),
         Panel::stat("retries", &or_zero(&format!("sum(increase(quell_syncer_retries_total{{{CHOSEN}}}[1h]))")))
             .help("In the last hour."),
-        Panel::stat("delta to provider", &quantile("0.95", "quell_syncer_delta_delay_seconds", CHOSEN, ""))
+        Panel::stat("webhook to provider", &quantile("0.95", "quell_syncer_delta_delay_seconds", CHOSEN, ""))
             .unit("s")
             .help("All but one in twenty."),
     ]
@@ -83,7 +83,7 @@ fn told() -> Vec<Panel> {
             ),
             "{{account}} {{action}} {{result}}",
         ),
-        Panel::lines("delta to provider")
+        Panel::lines("webhook to provider")
             .unit("s")
             .query(&quantile("0.5", "quell_syncer_delta_delay_seconds", CHOSEN, "account"), "{{account}} half")
             .query(&quantile("0.95", "quell_syncer_delta_delay_seconds", CHOSEN, "account"), "{{account}} 95 %"),

@@ -51,7 +51,7 @@ async fn the_fakes_take_what_is_sent() {
 
 #[tokio::test]
 async fn faults_on_the_wire_are_sat_out() {
-    let (mut lane, fake) = start("sendgrid", 300).await;
+    let (mut lane, fake) = start("sendgrid", 3_000).await;
     fake.next_faults([Fault::Silent, Fault::Slow(Duration::from_millis(100))]);
     lane.process(&batch(&[on("a@example.com", 1)])).await.unwrap();
     assert!(fake.holds("global", "a@example.com"));

@@ -199,9 +199,9 @@ mod tests {
     async fn a_check_that_fails_for_a_while_holds_again_by_itself() {
         let admin = admin(Readiness::requiring(&["log"]));
         admin.readiness.set("log", true);
-        admin.readiness.fail_for("log", Duration::from_millis(30));
+        admin.readiness.fail_for("log", Duration::from_secs(2));
         assert_eq!(get_text(&admin, "/readyz").await.0, 503);
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        tokio::time::sleep(Duration::from_millis(2_200)).await;
         assert_eq!(get_text(&admin, "/readyz").await.0, 200);
     }
 
@@ -209,13 +209,13 @@ mod tests {
     async fn live_while_every_loop_beats() {
         let admin = admin(Readiness::default());
         assert_eq!(get_text(&admin, "/livez").await.0, 200);
-        let heartbeat = admin.liveness.heartbeat("runner", Duration::from_millis(20));
+        let heartbeat = admin.liveness.heartbeat("runner", Duration::from_secs(2));
         assert_eq!(get_text(&admin, "/livez").await.0, 200);
-        tokio::time::sleep(Duration::from_millis(40)).await;
+        tokio::time::sleep(Duration::from_millis(2_200)).await;
         assert_eq!(get_text(&admin, "/livez").await.0, 503);
         heartbeat.beat();
         assert_eq!(get_text(&admin, "/livez").await.0, 200);
-        tokio::time::sleep(Duration::from_millis(40)).await;
+        tokio::time::sleep(Duration::from_millis(2_200)).await;
         heartbeat.retire();
         assert_eq!(get_text(&admin, "/livez").await.0, 200);
     }

@@ -327,8 +327,9 @@ async fn stages_on_runtimes_of_their_own_share_one_session() {
 async fn a_store_that_is_away_says_so() {
     let start = || testkit::servers::JvmCql::start(&testkit::servers::CqlOptions { durable: false, measured: false });
     let server = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
-    let config = CqlConfig { request_timeout_ms: 3_000, ..own_keyspace(server.address()) };
+    let config = own_keyspace(server.address());
     migrate(&config).await.unwrap();
+    let config = CqlConfig { request_timeout_ms: 3_000, ..config };
     let store = CqlStore::connect(&config).await.unwrap();
     store.apply(vec![write(key("a"), vec![row("e", 1, 1)])], &[(0, 1)]).await.unwrap();
 

@@ -142,7 +142,7 @@ fn positions_that_can_never_be_taken_are_not_tried_again() {
         bed.cluster.request_errors(RDKafkaApiKey::TxnOffsetCommit, &[refusal]);
         let began = Instant::now();
         let error = bed.commit(&batch).unwrap_err();
-        assert!(matches!(error, CommitError::Aborted(_)) && began.elapsed() < A_MOMENT, "{refusal:?}: {error}");
+        assert!(matches!(error, CommitError::Aborted(_)) && began.elapsed() < SOON, "{refusal:?}: {error}");
         bed.session.rewind().unwrap();
         let again = bed.poll();
         assert_eq!(again.records, batch.records, "{refusal:?}");

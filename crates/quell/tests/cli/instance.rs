@@ -18,7 +18,7 @@ pub(crate) const GENERIC_SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
 pub(crate) const UNSUBSCRIBE_SECRET: &str = "an example secret that nobody should ever use";
 pub(crate) const WRITE_TOKEN: &str = "a-token-that-may-write";
 pub(crate) const READ_TOKEN: &str = "a-token-that-may-read";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct Instance {
     dir: tempfile::TempDir,

@@ -1,6 +1,7 @@
 //! `export --state` and `import --state`: from one log and partition count to another.
 
-use crate::instance::{Instance, read};
+use crate::instance::{Instance, read, unix};
+use domain::Timestamp;
 use serde_json::json;
 
 const DEAD: &str = "dead@example.com";
@@ -9,7 +10,9 @@ const DEAD: &str = "dead@example.com";
 fn a_state_moves_without_losing_or_repeating_anything() {
     let mut old = Instance::start();
     old.drip_bounce(DEAD, "2026-01-20T14:32:15Z");
-    let soft = json!({"kind": "bounced_soft", "recipient": "full@example.com", "occurred_at": "2026-11-20T08:00:00Z"});
+    // Recent, whatever the day: what is held back for soft bounces ends by itself.
+    let yesterday = Timestamp::from_seconds(unix() - 86_400).expect("a time").to_string();
+    let soft = json!({"kind": "bounced_soft", "recipient": "full@example.com", "occurred_at": yesterday});
     old.generic(&json!([soft]));
     old.until(1, &["check", DEAD]);
     old.until(1, &["check", "full@example.com"]);

@@ -28,7 +28,7 @@ fn dead_letters_are_listed_and_replayed() {
     let number = |letters: &Value| letters["dead_letters"].as_array().map(Vec::len);
     let began = std::time::Instant::now();
     while number(&list()) != Some(2) {
-        assert!(began.elapsed().as_secs() < 20, "the replayed letter did not die again: {}", list());
+        assert!(began.elapsed().as_secs() < 90, "the replayed letter did not die again: {}", list());
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     let all = instance.run(&["dead-letters", "replay", "--all", "-o", "json"]).with(0).json();
@@ -56,7 +56,7 @@ fn the_policy_is_shown_checked_and_applied() {
             assert_eq!(now["applied_by"], "tester (desk)");
             break;
         }
-        assert!(began.elapsed().as_secs() < 20, "never in force: {now}");
+        assert!(began.elapsed().as_secs() < 90, "never in force: {now}");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     let wrong = instance.write("wrong.toml", "rules = 1\n").display().to_string();

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Events of a kind for some recipients; gives back the last one.
 fn tell(instance: &Instance, kind: &str, users: std::ops::Range<u32>, at: &str) -> String {

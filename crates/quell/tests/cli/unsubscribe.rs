@@ -64,7 +64,7 @@ fn a_click_stops_one_category_and_a_look_does_not() {
         if told.len() == 2 {
             break told;
         }
-        assert!(began.elapsed().as_secs() < 20, "{told:?}");
+        assert!(began.elapsed().as_secs() < 90, "{told:?}");
         std::thread::sleep(std::time::Duration::from_millis(50));
     };
     assert_eq!(told[0]["event_id"], told[1]["event_id"]);
@@ -94,7 +94,7 @@ fn mail_about_a_dead_address_suppresses_it() {
     assert_eq!(call(Method::POST, &instance.url("/webhooks/dsn"), "message/rfc822", odd).status, 202);
     let began = std::time::Instant::now();
     while !instance.run(&["dead-letters", "list"]).out.contains("unreadable_bounce") {
-        assert!(began.elapsed().as_secs() < 20, "no dead letter");
+        assert!(began.elapsed().as_secs() < 90, "no dead letter");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     instance.run(&["check", "joe@example.com"]).with(0);

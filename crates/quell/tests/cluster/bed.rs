@@ -27,6 +27,15 @@ pub(crate) const TOKEN: &str = "a-token-that-may-write";
 /// Far more than anything takes; only a test that fails waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Asks again until it is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// How a command ended, and what it wrote.
 #[derive(Debug)]
 pub(crate) struct Ended {

@@ -1,6 +1,6 @@
 //! The doctor's eye on a cluster: brokers, store, clocks, and webhooks in the log.
 
-use crate::bed::{Bed, ended, quell};
+use crate::bed::{Bed, ended, quell, until};
 use serde_json::Value;
 
 fn found(report: &Value, check: &str) -> (String, String) {
@@ -30,6 +30,8 @@ fn a_cluster_is_looked_at_from_inside() {
     let mut gateway = bed.serve("gateway-0", "gateway");
     gateway.wait_ready();
     gateway.drip_bounce("a@example.com", "2026-01-20T10:00:00Z");
+    // Where the first append to a cold broker takes long, the spool has it first.
+    until("the webhook is in the log", || found(&doctor().with(0).json(), "webhooks drip/default").0 == "ok");
     let report = doctor().with(0).json();
     let (health, detail) = found(&report, "webhooks drip/default");
     assert!(health == "ok" && detail.contains("ago"), "{detail}");

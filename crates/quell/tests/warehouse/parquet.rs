@@ -20,6 +20,7 @@ fn files_are_added_to_and_hold_every_field() {
         "failure": {"permanent": false, "smtp_code": 452, "enhanced_status": "4.2.2", "diagnostic": "452 full"}});
     instance.generic(&json!([event]));
     instance.until(1, &["check", "dead@example.com"]);
+    instance.until(0, &["message", "m-1"]);
     let folder = instance.path("");
     let into = instance.path("lake").display().to_string();
     assert!(export(&instance, &into, 2).to_string().contains("another quell running"), "it is open elsewhere");

@@ -86,8 +86,8 @@ impl Warehouse {
         };
         let mut before = look();
         loop {
-            // Longer than the worker waits between two commits.
-            thread::sleep(Duration::from_millis(1_500));
+            // Some times as long as the worker waits between two commits.
+            thread::sleep(Duration::from_secs(4));
             let now = look();
             if now == before {
                 return now;

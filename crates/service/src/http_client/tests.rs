@@ -69,13 +69,15 @@ async fn bounds_answers_and_waits() {
         }),
     );
     let (address, _stop) = serve(router).await;
-    let client = client(|options| {
-        options.answer_bytes_max = 10_000;
-        options.timeout = Duration::from_millis(200);
-    });
-    let large = client.call(get(format!("http://{address}/large"))).await.unwrap_err();
+    let large = client(|options| options.answer_bytes_max = 10_000)
+        .call(get(format!("http://{address}/large")))
+        .await
+        .unwrap_err();
     assert_eq!(large, HttpError::TooLarge(10_000));
-    let slow = client.call(get(format!("http://{address}/slow"))).await.unwrap_err();
+    let slow = client(|options| options.timeout = Duration::from_millis(200))
+        .call(get(format!("http://{address}/slow")))
+        .await
+        .unwrap_err();
     assert_eq!(slow, HttpError::Timeout);
     assert!(!slow.unsent());
 }

@@ -1,9 +1,10 @@
 use super::*;
 use axum::Router;
 use axum::routing::get;
-use std::{path::PathBuf, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Semaphore,
     task::JoinHandle,
 };
 
@@ -62,7 +63,7 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
 
 #[tokio::test]
 async fn a_head_that_trickles_in_behind_an_answer_counts_as_idling() {
-    let limits = ServerLimits { head_timeout_ms: 100, idle_timeout_ms: 150, ..ServerLimits::default() };
+    let limits = ServerLimits { head_timeout_ms: 1_000, idle_timeout_ms: 1_500, ..ServerLimits::default() };
     let running = start(limits, None, hello()).await;
     let (mut read, mut write) = TcpStream::connect(running.address).await.unwrap().into_split();
     write.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -254,9 +255,12 @@ async fn a_panic_before_there_is_anything_to_wait_for_is_one_too() {
 
 #[tokio::test]
 async fn draining_finishes_what_was_begun_and_cuts_what_never_ends() {
-    let limits = ServerLimits { drain_timeout_ms: 1_000, ..ServerLimits::default() };
+    let limits = ServerLimits { drain_timeout_ms: 5_000, ..ServerLimits::default() };
+    let begun = Arc::new(Semaphore::new(0));
     let sleep = |ms| {
+        let begun = Arc::clone(&begun);
         move || async move {
+            begun.add_permits(1);
             tokio::time::sleep(Duration::from_millis(ms)).await;
             "done"
         }
@@ -267,7 +271,7 @@ async fn draining_finishes_what_was_begun_and_cuts_what_never_ends() {
     let endless = tokio::spawn(exchange(running.address, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n"));
     // An idle connection does not hold up the end.
     let _idle = TcpStream::connect(running.address).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let _both = begun.acquire_many(2).await.unwrap();
     running.stop.cancel();
     assert!(short.await.unwrap().0.ends_with("done"));
     assert_eq!(running.server.await.unwrap(), Drained { cut: 1 });

@@ -97,13 +97,13 @@ secrets = ["env:E2E_GENERIC"]
             .stderr(log.expect("a log file"))
             .spawn();
         self.child = Some(child.expect("the binary runs"));
-        for _ in 0..600 {
+        for _ in 0..3_600 {
             if self.get(self.admin, "/readyz").await.is_some_and(|answer| answer.status == 200) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("not ready after 15 s; its log:\n{}", self.log());
+        panic!("not ready after 90 s; its log:\n{}", self.log());
     }
 
     pub(crate) fn log(&self) -> String {

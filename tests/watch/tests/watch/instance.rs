@@ -1,6 +1,7 @@
-//! A real `quell up`, with sources of two tenants and accounts at two fake providers.
+//! A real `quell up`, with sources of two tenants, accounts at two fake providers, and somebody who listens.
 
 use crate::child::Program;
+use axum::{Router, routing::post};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method};
 use service::http_client::{HttpAnswer, HttpCall, HttpClient, HttpClientOptions};
@@ -10,6 +11,7 @@ use testkit::{Fake, SignedRequest, fake::FakeProvider, sign::SendGridKey};
 pub(crate) const POSTMARK_USER: [&str; 2] = ["postmark", "a-password-of-a-test"];
 const SENDGRID_API_KEY: &str = "SG.watch";
 const POSTMARK_TOKEN: &str = "watch-token";
+const SIGNS: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
 /// The process, its providers and where it listens.
 pub(crate) struct Instance {
@@ -35,6 +37,15 @@ pub(crate) fn binary() -> PathBuf {
 pub(crate) fn client() -> HttpClient {
     let options = HttpClientOptions { allow_private: true, answer_bytes_max: 64 << 20, ..HttpClientOptions::default() };
     HttpClient::new(&options).unwrap()
+}
+
+/// Who takes deltas and alarms.
+async fn listener() -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let app = Router::new().route("/deltas", post(async || ())).route("/alarms", post(async || ()));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    port
 }
 
 impl Instance {
@@ -85,10 +96,21 @@ credential = "env:WATCH_POSTMARK_TOKEN"
 stream = "broadcast"
 allow_private = true
 sources = []
+[[subscriber]]
+name = "crm"
+url = "http://127.0.0.1:{listener}/deltas"
+secrets = ["env:WATCH_SIGNS"]
+allow_private = true
+[alarms]
+every_s = 1
+url = "http://127.0.0.1:{listener}/alarms"
+secrets = ["env:WATCH_SIGNS"]
+allow_private = true
 "#,
             data = folder.join("data").display(),
             sendgrid = sendgrid.url(),
             postmark = postmark.url(),
+            listener = listener().await,
         );
         let file = folder.join("quell.toml");
         std::fs::write(&file, config).unwrap();
@@ -99,6 +121,7 @@ sources = []
         command.arg("--config").arg(&file).arg("up");
         command.env("WATCH_SENDGRID_KEY", sendgrid_key.public()).env("WATCH_SENDGRID_API_KEY", SENDGRID_API_KEY);
         command.env("WATCH_POSTMARK_USER", POSTMARK_USER.join(":")).env("WATCH_POSTMARK_TOKEN", POSTMARK_TOKEN);
+        command.env("WATCH_SIGNS", SIGNS);
         let process = Program::start(&mut command, &folder.join("quell.log"));
         let mut instance = Self { process, sendgrid_key, sendgrid, postmark, gateway, lookup, admin, client: client() };
         for _ in 0..600 {
@@ -133,6 +156,19 @@ sources = []
     /// Asks the lookup API; the status of its answer.
     pub(crate) async fn lookup(&self, path: &str) -> u16 {
         get(&self.client, &format!("http://127.0.0.1:{}{path}", self.lookup)).await.unwrap().status.as_u16()
+    }
+
+    /// Puts the policy that is in force into force once more, as an operator does.
+    pub(crate) fn apply_policy(&self, folder: &Path) {
+        let api = format!("http://127.0.0.1:{}", self.lookup);
+        let run = |arguments: &[&str]| {
+            let done = Command::new(binary()).args(arguments).args(["--api", &api]).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            done.stdout
+        };
+        let file = folder.join("policy.toml");
+        std::fs::write(&file, run(&["policy", "show"])).unwrap();
+        run(&["policy", "apply", &file.display().to_string(), "--by", "watch"]);
     }
 
     /// Fails, with its log, if it has ended.

@@ -73,7 +73,7 @@ impl Traffic {
         instance.send(&key.sign(&instance.url("sendgrid"), events, now()).unwrap()).await
     }
 
-    /// Wrong proofs, events without recipients, events from the future, paths that nobody serves, questions.
+    /// Wrong proofs, events without recipients or of no known kind, events from the future, paths that nobody serves, questions.
     async fn trouble(&mut self, instance: &Instance, times: usize) {
         let stranger = SendGridKey::generate().unwrap();
         for _ in 0..times {
@@ -82,7 +82,10 @@ impl Traffic {
             let future =
                 Told { what: What::HardBounce, address: "early@gmail.com", unix: now() + 600, number: self.number };
             let nobody = json!({ "event": "bounce", "email": "", "timestamp": now(), "sg_event_id": format!("n{}", self.number) });
-            let status = self.sendgrid(instance, &instance.sendgrid_key, &[payloads::sendgrid(&future), nobody]).await;
+            let unheard_of =
+                json!({ "event": "weather", "timestamp": now(), "sg_event_id": format!("w{}", self.number) });
+            let events = [payloads::sendgrid(&future), nobody, unheard_of];
+            let status = self.sendgrid(instance, &instance.sendgrid_key, &events).await;
             assert_eq!(status, 202);
             let nowhere = stranger.sign(&instance.url("nobody"), &[], now()).unwrap();
             assert_eq!(instance.send(&nowhere).await, 404);

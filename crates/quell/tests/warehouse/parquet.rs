@@ -2,6 +2,7 @@
 
 use crate::{instance::Instance, lake};
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// What a run of an export says.
 #[track_caller]
@@ -93,4 +94,75 @@ fn files_are_added_to_and_hold_every_field() {
     assert_eq!((&idle["run"], &idle["files"]), (&json!(3), &json!(0)), "{idle}");
     let refused = instance.run(&["export", "--parquet", &into, "--tenant", "acme"]).with(2);
     assert!(refused.err.contains("all tenants"), "{refused:?}");
+}
+
+/// Every row of these files, as text in lower case.
+fn rows(folder: &Path, files: &str) -> Vec<String> {
+    let sql = format!(
+        "SELECT row::VARCHAR AS text FROM read_parquet('{files}', union_by_name = true, filename = true) AS row"
+    );
+    lake::query(folder, &sql).iter().map(|row| row["text"].to_string().to_lowercase()).collect()
+}
+
+#[test]
+fn who_was_erased_is_in_no_file_that_is_written_afterwards() {
+    const JANE: &str = "Jane.Doe@example.com";
+    let mut instance = Instance::start();
+    let folder = instance.path("");
+    let (early, anew) = (instance.path("early").display().to_string(), instance.path("anew").display().to_string());
+    for address in [JANE, "back@example.com", "trillian@example.com"] {
+        instance.drip_bounce(address, "2026-01-20T14:32:15Z");
+    }
+    instance.generic(&json!([
+        {"id": "1", "kind": "opened", "recipient": JANE, "metadata": {"greeting": "Dear Jane.Doe"}},
+        // Nothing is ever in force for him: no delta tells of his erasure.
+        {"id": "2", "kind": "delivered", "recipient": "joe@example.com", "message_id": "m-of-joe"},
+    ]));
+    for address in [JANE, "back@example.com", "trillian@example.com"] {
+        instance.until(1, &["check", address]);
+    }
+    instance.until(0, &["message", "m-of-joe"]);
+    instance.stop();
+    export(&instance, &early, 0);
+    let named = |files: &str, name: &str| rows(&folder, files).into_iter().filter(|row| row.contains(name)).count();
+    for (table, name) in [("events", "jane.doe"), ("events", "joe@"), ("deltas", "jane.doe"), ("state", "jane.doe")] {
+        assert!(named(&format!("early/{table}/*/*/*.parquet"), name) > 0, "what is looked for can be found: {table}");
+    }
+
+    instance.begin();
+    instance.run(&["suppress", JANE, "--scope", "marketing", "--note", "jane.doe called"]).with(0);
+    for address in [JANE, "joe@example.com", "back@example.com"] {
+        instance.run(&["erase", address, "--note", "jane.doe wrote", "--wait"]).with(0);
+    }
+    // New data of somebody who was erased.
+    instance.generic(&json!([{"id": "3", "kind": "complaint", "recipient": "back@example.com"}]));
+    let is_back = |delta: &Value| delta["recipient"] == "back@example.com" && delta["trigger"]["kind"] == "complaint";
+    let began = std::time::Instant::now();
+    while !instance.lines("/v1/deltas").iter().any(is_back) {
+        assert!(began.elapsed().as_secs() < 20, "{:?}", instance.lines("/v1/deltas"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    instance.stop();
+
+    let told = export(&instance, &anew, 0);
+    assert!(told["erased"].as_u64().is_some_and(|erased| erased >= 10), "{told}");
+    let told = export(&instance, &early, 0);
+    assert_eq!(told["run"], 2, "{told}");
+    for files in ["anew/*/*/*/*.parquet", "early/*/*/*/00000002-*.parquet"] {
+        let found = rows(&folder, files);
+        for name in ["jane.doe", "joe@", "m-of-joe", "erased"] {
+            let named: Vec<_> = found.iter().filter(|row| row.contains(name)).collect();
+            assert!(named.is_empty(), "{files}: {name}: {named:#?}");
+        }
+    }
+    assert!(named("anew/events/*/*/*.parquet", "trillian") > 0 && named("anew/state/*/*/*.parquet", "trillian") > 0);
+    let sql = |table: &str, what: &str| {
+        format!(
+            "SELECT {what} AS what FROM read_parquet('anew/{table}/*/*/*.parquet') WHERE recipient = 'back@example.com'"
+        )
+    };
+    let of_back = |table, what| lake::query(&folder, &sql(table, what));
+    assert_eq!(of_back("events", "kind"), [json!({"what": "complaint"})]);
+    assert_eq!(of_back("deltas", "trigger_kind"), [json!({"what": "complaint"})]);
+    assert!(named("early/events/*/*/00000001-*.parquet", "jane.doe") > 0, "what was written before is not changed");
 }

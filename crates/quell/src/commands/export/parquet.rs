@@ -2,9 +2,11 @@
 //!
 //! Read from the log itself, so that a cluster is exported while it runs. Events and deltas are added to: a run writes what
 //! was appended since the run before it. What is in force is written anew, as it is now. Whatever is interrupted is done
-//! again by the next run, and no row comes twice: see [`folder`].
+//! again by the next run, and no row comes twice: see [`folder`]. Of who was erased, nothing from before it is written: see
+//! [`erasures`].
 
 mod buffers;
+mod erasures;
 mod folder;
 mod newest;
 mod rows;
@@ -23,13 +25,17 @@ use crate::{
 use anyhow::{Context as _, bail};
 use buffers::Buffers;
 use domain::Tenant;
-use event_log::{Browse, Consumed, kafka::KafkaLog};
+use erasures::Erasures;
+use event_log::{Browse, Consumed, Position, kafka::KafkaLog};
 use folder::Folder;
 use newest::Newest;
-use schemas::{DecodeError, Wire, codec, topics, wire::StateRecord};
+use schemas::{
+    DecodeError, Wire, codec, topics,
+    wire::{DeltaRecord, EventRecord, StateRecord},
+};
 use serde::Serialize;
-use std::{fmt::Write as _, path::Path};
-use tables::Owned;
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+use tables::{Owned, Told};
 use tokio_util::sync::CancellationToken;
 
 /// Records of one read; it also has a bound in bytes.
@@ -42,6 +48,8 @@ pub(super) struct Report {
     events: u64,
     deltas: u64,
     in_force: u64,
+    /// Events and deltas that were left out, as whom they tell of was erased since.
+    erased: u64,
     files: u64,
     /// Records that the log no longer kept when this run came for them.
     missed: u64,
@@ -89,11 +97,14 @@ async fn export(log: &dyn Browse, epoch: u16, wanted: &Wanted<'_>) -> anyhow::Re
     let folder = Folder::open(wanted.dir, epoch, wanted.tenant, &tables::date(now.as_micros()))?;
     let mut export =
         Export { log, tenant: wanted.tenant, buffers: Buffers::default(), folder, report: Report::default() };
-    for partition in 0..log.partitions(topics::EVENTS)? {
-        export.report.events += export.append(topics::EVENTS, partition, tables::event).await?;
+    let events = export.pending(topics::EVENTS).await?;
+    let deltas = export.pending(topics::DELTAS).await?;
+    let erasures = export.erasures(&events, &deltas).await?;
+    for span in &events {
+        export.report.events += export.append(span, &erasures, tables::event).await?;
     }
-    for partition in 0..log.partitions(topics::DELTAS)? {
-        export.report.deltas += export.append(topics::DELTAS, partition, tables::delta).await?;
+    for span in &deltas {
+        export.report.deltas += export.append(span, &erasures, tables::delta).await?;
     }
     for partition in 0..log.partitions(topics::STATE)? {
         export.snapshot(partition, now.as_micros()).await?;
@@ -113,57 +124,124 @@ struct Export<'a> {
     report: Report,
 }
 
+/// What a run has to write of a partition.
+struct Span {
+    topic: &'static str,
+    partition: u32,
+    from: u64,
+    end: u64,
+}
+
+impl Span {
+    /// Records from `offset` on, which is moved behind them; none only where there are none, though transactions may have
+    /// ended there.
+    async fn read(&self, log: &dyn Browse, offset: &mut u64) -> anyhow::Result<Vec<Consumed>> {
+        let mut records = log.read(self.topic, self.partition, *offset, READ_RECORDS).await?;
+        records.retain(|consumed| consumed.position.offset < self.end);
+        schemas::ready(records.iter().filter_map(|consumed| consumed.record.value.as_deref())).await?;
+        *offset = records.last().map_or(self.end, |last| last.position.offset + 1);
+        Ok(records)
+    }
+}
+
 impl Export<'_> {
+    /// What each partition got since the last run.
+    async fn pending(&mut self, topic: &'static str) -> anyhow::Result<Vec<Span>> {
+        let mut spans = Vec::new();
+        for partition in 0..self.log.partitions(topic)? {
+            let (oldest, end) = self.log.range(topic, partition).await?;
+            let known = self.folder.next(topic, partition);
+            if known.is_some_and(|known| known > end) {
+                bail!(
+                    "{} was written from another log: partition {partition} of {topic} ends before where the last run came to; \
+                     export into another folder",
+                    self.folder.root().display()
+                );
+            }
+            self.report.missed += known.map_or(0, |known| oldest.saturating_sub(known));
+            spans.push(Span { topic, partition, from: known.unwrap_or(0).max(oldest), end });
+        }
+        Ok(spans)
+    }
+
+    /// Who was erased behind anything that is to be written. Read before it, so that it is written only once all of them are
+    /// known. A delta may come later than the run that wrote its event: then its recipient's erasure lies in what was
+    /// exported, and events are read from the delta's position on. Events and deltas of a recipient are in partitions of the
+    /// same number.
+    async fn erasures(&self, events: &[Span], deltas: &[Span]) -> anyhow::Result<Erasures> {
+        let mut erasures = Erasures::default();
+        let mut since: BTreeMap<u32, u64> = events.iter().map(|span| (span.partition, span.from)).collect();
+        for span in deltas {
+            let mut offset = span.from;
+            while offset < span.end {
+                let records = span.read(self.log, &mut offset).await?;
+                for consumed in &records {
+                    let Some(delta) = decode::<DeltaRecord>(consumed, &mut 0)? else { continue };
+                    let number = delta.number(consumed);
+                    erasures.note(&delta, number);
+                    let at = Position::from_number(number, span.partition);
+                    let offset = if at.epoch == consumed.position.epoch { at.offset } else { 0 };
+                    since.entry(span.partition).and_modify(|since| *since = offset.min(*since));
+                }
+            }
+        }
+        for span in events {
+            let mut offset = since.get(&span.partition).copied().unwrap_or(span.from);
+            while offset < span.end {
+                let records = span.read(self.log, &mut offset).await?;
+                for consumed in &records {
+                    if let Some(event) = decode::<EventRecord>(consumed, &mut 0)? {
+                        erasures.note(&event, event.number(consumed));
+                    }
+                }
+            }
+        }
+        Ok(erasures)
+    }
+
     /// Writes what a partition got since the last run; returns how many rows.
-    async fn append<T: Wire + Owned>(
+    async fn append<T: Wire + Told>(
         &mut self,
-        topic: &'static str,
-        partition: u32,
+        span: &Span,
+        erasures: &Erasures,
         row: fn(&mut Buffers, &T, &Consumed),
     ) -> anyhow::Result<u64> {
-        let (oldest, end) = self.log.range(topic, partition).await?;
-        let known = self.folder.next(topic, partition);
-        if known.is_some_and(|known| known > end) {
-            bail!(
-                "{} was written from another log: partition {partition} of {topic} ends before where the last run came to; \
-                 export into another folder",
-                self.folder.root().display()
-            );
-        }
-        self.report.missed += known.map_or(0, |known| oldest.saturating_sub(known));
-        let (mut offset, mut count) = (known.unwrap_or(0).max(oldest), 0);
-        while offset < end {
-            let records = read(self.log, topic, partition, offset, end).await?;
-            offset = records.last().map_or(end, |last| last.position.offset + 1);
+        let (mut offset, mut count) = (span.from, 0);
+        while offset < span.end {
+            let records = span.read(self.log, &mut offset).await?;
             for consumed in &records {
-                let Some(record) = self.decode::<T>(consumed)? else { continue };
-                if self.is_wanted(&record) {
+                let Some(record) = decode::<T>(consumed, &mut self.report.unreadable)? else { continue };
+                if !self.is_wanted(&record) {
+                    continue;
+                }
+                if erasures.cover(&record, record.number(consumed)) {
+                    self.report.erased += 1;
+                } else {
                     row(&mut self.buffers, &record, consumed);
                     count += 1;
                 }
             }
             self.buffers.bound(&mut self.folder)?;
         }
-        self.folder.reached(topic, partition, end);
+        self.folder.reached(span.topic, span.partition, span.end);
         Ok(count)
     }
 
     /// Writes what a partition of state says is in force. Read twice, so that only places are held in memory.
     async fn snapshot(&mut self, partition: u32, now_us: i64) -> anyhow::Result<()> {
         let (oldest, end) = self.log.range(topics::STATE, partition).await?;
+        let span = Span { topic: topics::STATE, partition, from: oldest, end };
         let mut newest = Newest::default();
-        let mut offset = oldest;
-        while offset < end {
-            let records = read(self.log, topics::STATE, partition, offset, end).await?;
-            offset = records.last().map_or(end, |last| last.position.offset + 1);
+        let mut offset = span.from;
+        while offset < span.end {
+            let records = span.read(self.log, &mut offset).await?;
             records.iter().for_each(|consumed| newest.note(consumed));
         }
-        let mut offset = oldest;
-        while offset < end {
-            let records = read(self.log, topics::STATE, partition, offset, end).await?;
-            offset = records.last().map_or(end, |last| last.position.offset + 1);
+        let mut offset = span.from;
+        while offset < span.end {
+            let records = span.read(self.log, &mut offset).await?;
             for consumed in records.iter().filter(|consumed| newest.is_newest(consumed)) {
-                let Some(record) = self.decode::<StateRecord>(consumed)? else { continue };
+                let Some(record) = decode::<StateRecord>(consumed, &mut self.report.unreadable)? else { continue };
                 if self.is_wanted(&record) {
                     tables::state(&mut self.buffers, &record, consumed, self.folder.date(), now_us);
                     self.report.in_force += 1;
@@ -174,37 +252,29 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// A record of this type; `None` for tombstones, for records of other types, and for what nobody can read.
-    fn decode<T: Wire + Owned>(&mut self, consumed: &Consumed) -> anyhow::Result<Option<T>> {
-        let Some(value) = consumed.record.value.as_deref().filter(|value| codec::is::<T>(value)) else {
-            return Ok(None);
-        };
-        match schemas::decode::<T>(value) {
-            // Its name becomes a folder's.
-            Ok(record) if Tenant::new(record.tenant()).is_ok() => Ok(Some(record)),
-            Err(error @ DecodeError::Unresolved { .. }) => Err(error.into()),
-            _ => {
-                self.report.unreadable += 1;
-                Ok(None)
-            }
-        }
-    }
-
     fn is_wanted(&self, record: &impl Owned) -> bool {
         self.tenant.is_none_or(|tenant| tenant == record.tenant())
     }
 }
 
-/// Records before `end`; none only where there are none, though transactions may have ended there.
-async fn read(log: &dyn Browse, topic: &str, partition: u32, offset: u64, end: u64) -> anyhow::Result<Vec<Consumed>> {
-    let mut records = log.read(topic, partition, offset, READ_RECORDS).await?;
-    records.retain(|consumed| consumed.position.offset < end);
-    schemas::ready(records.iter().filter_map(|consumed| consumed.record.value.as_deref())).await?;
-    Ok(records)
+/// A record of this type; `None` for tombstones, for records of other types, and for what nobody can read, which is counted.
+fn decode<T: Wire + Owned>(consumed: &Consumed, unreadable: &mut u64) -> anyhow::Result<Option<T>> {
+    let Some(value) = consumed.record.value.as_deref().filter(|value| codec::is::<T>(value)) else {
+        return Ok(None);
+    };
+    match schemas::decode::<T>(value) {
+        // Its name becomes a folder's.
+        Ok(record) if Tenant::new(record.tenant()).is_ok() => Ok(Some(record)),
+        Err(error @ DecodeError::Unresolved { .. }) => Err(error.into()),
+        _ => {
+            *unreadable += 1;
+            Ok(None)
+        }
+    }
 }
 
 fn show(out: &mut String, report: &Report, dir: &Path) -> std::fmt::Result {
-    let Report { run, events, deltas, in_force, files, missed, unreadable } = report;
+    let Report { run, events, deltas, in_force, erased, files, missed, unreadable } = report;
     writeln!(
         out,
         "{}, {} and {} in force, in {} below {} (run {run})",
@@ -214,6 +284,13 @@ fn show(out: &mut String, report: &Report, dir: &Path) -> std::fmt::Result {
         counted(*files, "new file", "new files"),
         dir.display(),
     )?;
+    if *erased > 0 {
+        writeln!(
+            out,
+            "{} left out, being of people who were erased; files of earlier runs may hold more of them",
+            counted(*erased, "event or delta", "events and deltas")
+        )?;
+    }
     if *missed > 0 {
         writeln!(
             out,
@@ -225,4 +302,68 @@ fn show(out: &mut String, report: &Report, dir: &Path) -> std::fmt::Result {
         writeln!(out, "{} be read and left out", counted(*unreadable, "record could not", "records could not"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{CanonicalEvent, Kind, Reason, Scope};
+    use event_log::{Record, TopicSpec, memory::MemoryLog};
+    use suppressor::evidence::inner;
+    use testkit::builders;
+
+    const JANE: &str = "jane@example.com";
+
+    fn put(log: &MemoryLog, topic: &str, value: &impl Wire) {
+        let value = Some(schemas::encode(value).unwrap());
+        let record = Record { key: Some("k".into()), value, headers: Vec::new(), timestamp_ms: 0 };
+        log.append_now(topic, Some(0), record).unwrap();
+    }
+
+    fn event(log: &MemoryLog, kind: Kind, address: &str, more: impl FnOnce(&mut CanonicalEvent)) {
+        let mut event = builders::event(kind, address, 0);
+        more(&mut event);
+        put(log, topics::EVENTS, &EventRecord::from(event));
+    }
+
+    fn delta(log: &MemoryLog, address: &str, position: u64) {
+        let in_force = [(Scope::All, Reason::HardBounce)];
+        let delta = builders::delta(address, &Scope::All, &in_force, ("sendgrid", Kind::BouncedHard), position);
+        put(log, topics::DELTAS, &DeltaRecord::from(delta));
+    }
+
+    #[tokio::test]
+    async fn who_was_erased_is_left_out_up_to_their_erasure() {
+        let spec = |name: &str| TopicSpec { name: name.into(), partitions: 1, retention_ms: Some(1_000) };
+        let log = MemoryLog::new(&[topics::EVENTS, topics::DELTAS, topics::STATE].map(spec));
+        let dir = tempfile::tempdir().unwrap();
+        let run = async || {
+            let wanted = Wanted { dir: dir.path(), tenant: None };
+            let Report { events, deltas, erased, .. } = export(&log, 0, &wanted).await.unwrap();
+            (events, deltas, erased)
+        };
+        event(&log, Kind::BouncedHard, JANE, |_| {});
+        event(&log, Kind::BouncedHard, "joe@example.com", |_| {});
+        event(&log, Kind::Erased, JANE, |_| {});
+        assert_eq!(run().await, (1, 0, 2), "Joe's stays");
+
+        // The suppressor comes to them only now, and the erasure was exported before.
+        delta(&log, JANE, 0);
+        delta(&log, "joe@example.com", 1);
+        assert_eq!(run().await, (0, 1, 1), "Joe's stays");
+
+        // What came after the erasure is new data, also once it is made whole.
+        event(&log, Kind::Complaint, JANE, |_| {});
+        event(&log, Kind::Erased, JANE, |event| {
+            event.metadata.insert(inner::FORGETS.to_owned(), "2".to_owned());
+        });
+        delta(&log, JANE, 3);
+        assert_eq!(run().await, (1, 1, 1), "but not the event that makes it whole, which has the address");
+
+        // Of another tenant: somebody else.
+        event(&log, Kind::BouncedHard, JANE, |event| event.tenant = "acme".parse().unwrap());
+        event(&log, Kind::Erased, JANE, |_| {});
+        assert_eq!(run().await, (1, 0, 1));
+        assert_eq!(run().await, (0, 0, 0));
+    }
 }

@@ -4,9 +4,10 @@ use super::{
     buffers::Buffers,
     rows::{Rows, schema},
 };
-use domain::Timestamp;
+use domain::{Change, Kind, Timestamp};
 use event_log::Consumed;
 use schemas::wire::{DeltaRecord, EventRecord, StateRecord};
+use suppressor::evidence::inner;
 
 /// What a folder holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +71,58 @@ impl Owned for DeltaRecord {
 impl Owned for StateRecord {
     fn tenant(&self) -> &str {
         &self.tenant
+    }
+}
+
+/// What was told of a recipient, at a position of the events.
+pub(super) trait Told: Owned {
+    /// Channel and key.
+    fn recipient(&self) -> (&str, &str);
+
+    /// The number of the position.
+    fn number(&self, consumed: &Consumed) -> u64;
+
+    /// Whether what came before this position is to be forgotten.
+    fn erases(&self) -> bool;
+
+    /// Whether it is of an erasure, be it this one or one that it makes whole.
+    fn tells_of_erasure(&self) -> bool;
+}
+
+impl Told for EventRecord {
+    fn recipient(&self) -> (&str, &str) {
+        (&self.channel, &self.recipient)
+    }
+
+    fn number(&self, consumed: &Consumed) -> u64 {
+        consumed.position.number()
+    }
+
+    fn erases(&self) -> bool {
+        // The second event of an erasure comes later, and names the first.
+        self.tells_of_erasure() && !self.metadata.contains_key(inner::FORGETS)
+    }
+
+    fn tells_of_erasure(&self) -> bool {
+        self.kind == Kind::Erased.as_str()
+    }
+}
+
+impl Told for DeltaRecord {
+    fn recipient(&self) -> (&str, &str) {
+        (&self.channel, &self.recipient)
+    }
+
+    fn number(&self, _: &Consumed) -> u64 {
+        u64::try_from(self.position).unwrap_or(0)
+    }
+
+    fn erases(&self) -> bool {
+        self.tells_of_erasure()
+    }
+
+    fn tells_of_erasure(&self) -> bool {
+        self.change == Change::Erased.as_str()
     }
 }
 

@@ -45,11 +45,16 @@ pub(super) const BUCKET_MS: i64 = 10 * 60 * 1_000;
 const HOUR: usize = 6;
 const DAY: usize = 24 * HOUR;
 const WEEK: usize = 7 * DAY;
-const KEPT: usize = WEEK + DAY;
+/// A silence of up to a week is judged by the week before it.
+const KEPT: usize = 2 * WEEK + HOUR;
+/// From then on yesterday is a part of the silence and says nothing.
+const LONG: usize = DAY - HOUR;
+/// So much later than a week ago mail may go out.
+const LATE: usize = 6 * HOUR;
 /// So long a source must have come in every bucket before its silence counts on its first day: longer than a working day.
 const STEADY: usize = 16 * HOUR;
 
-/// How one source's webhooks come, in buckets of ten minutes for eight days.
+/// How one source's webhooks come, in buckets of ten minutes for two weeks.
 #[derive(Debug, Default)]
 pub(super) struct Rhythm {
     /// Newest last; the newest is not over yet.
@@ -127,13 +132,33 @@ impl Rhythm {
         if is_first_day && is_silent(HOUR) && self.was_steady() {
             return self.count(HOUR, HOUR + 1);
         }
-        None
+        self.missed_for_long()
+    }
+
+    /// How many are missed in a silence of a day or more: as many as came in its hours a week ago, the last ones left out.
+    /// After a week nothing is left of the rhythm.
+    fn missed_for_long(&self) -> Option<u64> {
+        let silent = self.silent();
+        if !(LONG..WEEK).contains(&silent) {
+            return None;
+        }
+        let known = self.buckets.len().saturating_sub(1 + WEEK + LATE);
+        let week_ago = self.count(known.min(silent - LATE), WEEK + LATE).unwrap_or_default();
+        if week_ago >= 15 {
+            return Some(week_ago);
+        }
+        // As long as a week ago is not known: only who came all the time is missed.
+        if known < DAY && self.was_steady() { self.count(HOUR, silent) } else { None }
+    }
+
+    /// Whole buckets since something came.
+    fn silent(&self) -> usize {
+        self.buckets.iter().rev().skip(1).take_while(|count| **count == 0).count()
     }
 
     /// Whether webhooks came in each bucket for long before the present silence.
     fn was_steady(&self) -> bool {
-        let silent = self.buckets.iter().rev().take_while(|count| **count == 0).count();
-        let before: Vec<&u32> = self.buckets.iter().rev().skip(silent).take(STEADY).collect();
+        let before: Vec<&u32> = self.buckets.iter().rev().skip(1 + self.silent()).take(STEADY).collect();
         before.len() == STEADY && before.iter().all(|count| **count > 0)
     }
 }
@@ -199,6 +224,58 @@ mod tests {
         let slow = |hour: i64| if hour < 24 * 3 + 10 { 5.0 } else { 0.0 };
         let told = missed(24 * 4, slow);
         assert_eq!(told.first(), Some(&(24 * 3 + 11)), "thirty an hour are missed after an hour: {told:?}");
+    }
+
+    /// What is missed of a source that fell silent at a time, and the hours after that time at whose ends it is.
+    fn missed_after(at: i64, hours: i64, rate: impl Fn(i64) -> f64) -> Vec<i64> {
+        let told = missed(at + hours, |hour| if hour < at { rate(hour) } else { 0.0 });
+        told.into_iter().filter(|hour| *hour >= at).map(|hour| hour - at).collect()
+    }
+
+    #[test]
+    fn a_long_silence_is_missed_until_a_week_has_gone_by() {
+        let noon = |day: i64| 24 * day + 12;
+        let all: Vec<i64> = (0..24 * 7).collect();
+        assert_eq!(missed_after(noon(9), 24 * 20, |_| 50.0), all, "by day and night");
+        assert_eq!(missed_after(noon(9), 24 * 20, |_| 5.0), all[1..], "slowly");
+        let by_day = |hour: i64| if (8..20).contains(&(hour % 24)) { 50.0 } else { 0.0 };
+        let told = missed_after(noon(9), 24 * 20, by_day);
+        assert!(all[24..].iter().all(|hour| told.contains(hour)), "the nights between too: {told:?}");
+        assert_eq!(told.last(), Some(&(24 * 7 - 1)));
+        // It ended on a Wednesday; the weekend is within its silence.
+        let by_week = |hour: i64| if (hour / 24) % 7 < 5 { by_day(hour) } else { 0.0 };
+        let told = missed_after(noon(9), 24 * 20, by_week);
+        assert!(all[24..].iter().all(|hour| told.contains(hour)), "{told:?}");
+        // It ended on a Saturday, when nothing comes anyway: Monday shows it.
+        let told = missed_after(noon(12), 24 * 20, by_week);
+        assert_eq!(told.first(), Some(&(24 + 20 + LATE as i64 / 6)), "{told:?}");
+    }
+
+    #[test]
+    fn a_long_silence_of_a_process_without_a_week_is_missed_where_webhooks_came_all_the_time() {
+        let all: Vec<i64> = (0..24 * 7).collect();
+        assert_eq!(missed_after(24 * 2, 24 * 20, |_| 50.0), all);
+        assert_eq!(missed_after(24 * 6, 24 * 20, |_| 5.0), all[1..]);
+        let by_day = |hour: i64| if (8..20).contains(&(hour % 24)) { 50.0 } else { 0.0 };
+        assert_eq!(missed_after(24 * 2 + 20, 24 * 2, by_day).last(), Some(&23), "for a day by yesterday");
+    }
+
+    #[test]
+    fn what_comes_again_after_days_of_silence_is_missed_no_more() {
+        let (ends, begins) = (24 * 9 + 12, 24 * 13);
+        let pause = |hour: i64| if (ends..begins).contains(&hour) { 0.0 } else { 50.0 };
+        assert_eq!(missed(24 * 25, pause), (ends..begins).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn quiet_days_that_are_usual_and_mail_that_is_late_are_no_long_silence() {
+        let by_day = |hour: i64| if (8..20).contains(&(hour % 24)) { 50.0 } else { 0.0 };
+        let by_week = |hour: i64| if (hour / 24) % 7 < 5 { by_day(hour) } else { 0.0 };
+        let after_a_week = |told: Vec<i64>| told.into_iter().filter(|hour| *hour >= 24 * 7).collect::<Vec<i64>>();
+        assert_eq!(after_a_week(missed(24 * 40, by_week)), [0; 0], "weekends");
+        let late = |hour: i64| if (24 * 21..24 * 21 + 14).contains(&hour) { 0.0 } else { by_week(hour) };
+        assert_eq!(after_a_week(missed(24 * 40, late)), [0; 0], "a Monday that begins at two");
+        assert_eq!(missed(24 * 40, |hour| if hour % 24 == 3 { 0.3 } else { 0.0 }), [0; 0], "a trickle has no rhythm");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is firing: raised once, resolved once. Pure.
+//! What is firing: raised once, told once more when it becomes critical, resolved once. Pure.
 
 use super::rules::{Finding, Level, Rule, Severity};
 use domain::Timestamp;
@@ -50,6 +50,8 @@ impl Alarm {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
     Raised(Alarm),
+    /// It was raised before, as less severe.
+    Worsened(Alarm),
     Resolved(Alarm),
 }
 
@@ -104,10 +106,11 @@ impl Board {
             State::Pending(_) => None,
             State::Firing(alarm, well_since_ms) => {
                 *well_since_ms = None;
-                // It shows how it stands; it is not raised again when it becomes worse.
+                // It shows how it stands now, and the worst that it was.
                 alarm.summary = finding.summary;
+                let is_worse = finding.severity > alarm.severity;
                 alarm.severity = alarm.severity.max(finding.severity);
-                None
+                is_worse.then(|| Change::Worsened(alarm.clone()))
             }
         }
     }
@@ -166,7 +169,11 @@ mod tests {
     const RULE: &Rule = &Rule { name: "QuellTest", after_ms: 60_000, advice: "look" };
 
     fn found(level: Level) -> Vec<Finding> {
-        let (subject, severity, summary) = ("a".to_owned(), Severity::Warning, "it is bad".to_owned());
+        found_as(level, Severity::Warning)
+    }
+
+    fn found_as(level: Level, severity: Severity) -> Vec<Finding> {
+        let (subject, summary) = ("a".to_owned(), "it is bad".to_owned());
         vec![Finding { rule: RULE, subject, level, severity, summary }]
     }
 
@@ -176,6 +183,7 @@ mod tests {
         let step = |(minute, level): (i64, char)| {
             let findings = match level {
                 'b' => found(Level::Bad),
+                'B' => found_as(Level::Bad, Severity::Critical),
                 '-' => found(Level::Between),
                 'w' => found(Level::Well),
                 _ => Vec::new(),
@@ -183,6 +191,7 @@ mod tests {
             match board.step(minute * 60_000, findings).as_slice() {
                 [] => '.',
                 [Change::Raised(alarm)] if alarm.over_ms.is_none() => 'R',
+                [Change::Worsened(alarm)] if alarm.severity == Severity::Critical => 'W',
                 [Change::Resolved(alarm)] if alarm.over_ms.is_some() => 'O',
                 more => panic!("{more:?}"),
             }
@@ -206,6 +215,13 @@ mod tests {
     #[test]
     fn what_comes_and_goes_is_one_alarm() {
         assert_eq!(play("bbwwbwwbwwb-wwwwwww"), ".R...............O.");
+    }
+
+    #[test]
+    fn it_is_told_once_more_when_it_becomes_critical() {
+        assert_eq!(play("bbbBBbB-B"), ".R.W.....", "and not when it steps down");
+        assert_eq!(play("bBBb"), ".R..", "raised as critical");
+        assert_eq!(play("bbBwwwwwwbbB"), ".RW.....O.RW", "each alarm by itself");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Alarms without Prometheus: the process looks at its own metrics every few seconds and tells of what is wrong, once when
-//! it begins and once when it is over: in the log, on the admin port, as a gauge, and by webhook. docs/alarms.md is the
+//! it begins, once more if it becomes critical, and once when it is over: in the log, on the admin port, as a gauge, and by webhook. docs/alarms.md is the
 //! manual.
 
 mod board;
@@ -10,7 +10,7 @@ mod rules;
 
 use crate::{config::Config, process::Process};
 use axum::{Json, Router, extract::State, routing::get};
-use board::{Board, Change};
+use board::{Alarm, Board, Change};
 use figures::Figures;
 use post::{Mailbox, Told};
 use prometheus::IntGaugeVec;
@@ -103,17 +103,22 @@ impl Watch {
 
 fn tell(change: &Change) {
     match change {
-        Change::Raised(alarm) => tracing::warn!(
-            alarm = alarm.rule.name,
-            subject = alarm.subject,
-            severity = ?alarm.severity,
-            summary = alarm.summary,
-            what_to_do = alarm.rule.advice,
-            runbook = alarm.runbook(),
-            "alarm raised"
-        ),
+        Change::Raised(alarm) => warn(alarm, "alarm raised"),
+        Change::Worsened(alarm) => warn(alarm, "alarm became critical"),
         Change::Resolved(alarm) => {
             tracing::info!(alarm = alarm.rule.name, subject = alarm.subject, "alarm resolved");
         }
     }
+}
+
+fn warn(alarm: &Alarm, what: &str) {
+    tracing::warn!(
+        alarm = alarm.rule.name,
+        subject = alarm.subject,
+        severity = ?alarm.severity,
+        summary = alarm.summary,
+        what_to_do = alarm.rule.advice,
+        runbook = alarm.runbook(),
+        "{what}"
+    );
 }

@@ -31,14 +31,16 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// What a change says. The id is that of the process's name, the alarm and the moment.
+    /// What a change says. What became critical is raised anew, under an id of its own: receivers leave out ids that they
+    /// know. The id is that of the process's name, the alarm, its severity and the moment it was raised.
     pub(super) fn new(instance: &str, change: &Change, now_ms: i64) -> Self {
         let (kind, alarm): (_, &Alarm) = match change {
-            Change::Raised(alarm) => ("quell.alarm.raised", alarm),
+            Change::Raised(alarm) | Change::Worsened(alarm) => ("quell.alarm.raised", alarm),
             Change::Resolved(alarm) => ("quell.alarm.resolved", alarm),
         };
         let raised = alarm.raised_ms.to_string();
-        let id = EventId::derive(&[kind, instance, alarm.rule.name, &alarm.subject, &raised]);
+        let severity = alarm.severity.as_str();
+        let id = EventId::derive(&[kind, instance, alarm.rule.name, &alarm.subject, &raised, severity]);
         let mut data = alarm.json();
         data["instance"] = json!(instance);
         let timestamp = domain::Timestamp::from_millis(now_ms).ok();
@@ -126,5 +128,65 @@ impl Poster {
                 () = self.shutdown.requested() => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::rules::{Rule, Severity},
+        *,
+    };
+    use serde_json::Value;
+
+    const RULE: &Rule = &Rule { name: "QuellSpoolOld", after_ms: 0, advice: "see to the brokers" };
+
+    fn alarm(severity: Severity, over_ms: Option<i64>) -> Alarm {
+        let (subject, summary) = ("a".to_owned(), "it is old".to_owned());
+        Alarm { rule: RULE, subject, severity, summary, raised_ms: 60_000, over_ms }
+    }
+
+    fn told(change: &Change, now_ms: i64) -> (String, Value) {
+        let told = Told::new("mail-1", change, now_ms);
+        (told.id.to_string(), serde_json::from_slice(&told.body).unwrap())
+    }
+
+    fn body(kind: &str, timestamp: &str, severity: &str) -> Value {
+        json!({
+            "type": kind,
+            "timestamp": timestamp,
+            "data": {
+                "alarm": "QuellSpoolOld",
+                "subject": "a",
+                "severity": severity,
+                "summary": "it is old",
+                "what_to_do": "see to the brokers",
+                "runbook": "docs/runbooks/QuellSpoolOld.md",
+                "raised_at": "1970-01-01T00:01:00Z",
+                "instance": "mail-1",
+            },
+        })
+    }
+
+    #[test]
+    fn each_change_is_told_as_itself() {
+        let (raised_id, raised) = told(&Change::Raised(alarm(Severity::Warning, None)), 60_000);
+        assert_eq!(raised, body("quell.alarm.raised", "1970-01-01T00:01:00Z", "warning"));
+
+        // The same alarm, raised when it was; who knows no more than two types understands it.
+        let (worsened_id, worsened) = told(&Change::Worsened(alarm(Severity::Critical, None)), 120_000);
+        assert_eq!(worsened, body("quell.alarm.raised", "1970-01-01T00:02:00Z", "critical"));
+
+        let (resolved_id, resolved) = told(&Change::Resolved(alarm(Severity::Critical, Some(180_000))), 180_000);
+        let mut expected = body("quell.alarm.resolved", "1970-01-01T00:03:00Z", "critical");
+        expected["data"]["resolved_at"] = json!("1970-01-01T00:03:00Z");
+        assert_eq!(resolved, expected);
+
+        assert!(raised_id != worsened_id && worsened_id != resolved_id && raised_id != resolved_id);
+        assert_eq!(
+            told(&Change::Raised(alarm(Severity::Warning, None)), 60_000).0,
+            raised_id,
+            "as often as it is posted"
+        );
     }
 }

@@ -65,6 +65,15 @@ pub(super) enum Severity {
     Critical,
 }
 
+impl Severity {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// What does not change about an alarm.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rule {

@@ -46,6 +46,7 @@ impl World {
             for change in self.board.step(now_ms, findings) {
                 self.changes.push(match change {
                     Change::Raised(alarm) => format!("+{} {} {:?}", alarm.rule.name, alarm.subject, alarm.severity),
+                    Change::Worsened(alarm) => format!("!{} {} {:?}", alarm.rule.name, alarm.subject, alarm.severity),
                     Change::Resolved(alarm) => format!("-{} {}", alarm.rule.name, alarm.subject),
                 });
             }
@@ -86,6 +87,36 @@ fn gauges_raise_and_resolve() {
     check_gauge(OPT_OUTS, &[("account", "main")], 50_000.0, 0.0, 8, "QuellOptOutsLate main Warning");
     check_gauge(NOTIFY_OLDEST, &[("subscriber", "crm")], 2_000.0, 0.0, 8, "QuellSubscriberBehind crm Warning");
     check_gauge(NOTIFY_DISABLED, &[("subscriber", "crm")], 1.0, 0.0, 2, "QuellSubscriberDisabled crm Warning");
+}
+
+/// A gauge that climbs through the warning to the critical level and falls back: told at each level, and when it is over.
+#[track_caller]
+fn check_ramp(name: &str, labels: &[(&str, &str)], critical: f64, subject: &str) {
+    let mut world = World::new();
+    let told = world.pass(100, |figures, minute| {
+        let part = if minute < 60 { minute as f64 / 50.0 } else { 0.0 };
+        figures.set(name, labels, critical * part);
+    });
+    assert_eq!(told, [format!("+{subject} Warning"), format!("!{subject} Critical"), format!("-{subject}")], "{name}");
+}
+
+#[test]
+fn a_warning_that_becomes_critical_is_told() {
+    check_ramp(SPOOL_BYTES, &[], 800.0, "QuellSpoolFilling ");
+    check_ramp(SPOOL_OLDEST, &[], 3_600.0, "QuellSpoolOld ");
+    check_ramp(LAG, &[("stage", "suppressor-0")], 1_800.0, "QuellStageLagging suppressor-0");
+    check_ramp(OPT_OUTS, &[("account", "main")], 172_800.0, "QuellOptOutsLate main");
+}
+
+#[test]
+fn bounces_that_grow_worse_are_told() {
+    let mut world = World::new();
+    let told = world.pass(60, |figures, minute| {
+        event(figures, "delivered", 1_000.0);
+        event(figures, "bounced_hard", 3.0 * minute as f64);
+    });
+    let subject = "QuellBounceRateHigh acme/sendgrid";
+    assert_eq!(told, [format!("+{subject} Warning"), format!("!{subject} Critical")]);
 }
 
 #[test]
@@ -204,6 +235,19 @@ fn silence_against_the_rhythm_is_told_and_a_quiet_night_is_not() {
     assert_eq!(told, ["+QuellWebhooksSilent drip/default Critical"], "at noon nothing comes");
     let told = world.pass(60, by_day);
     assert_eq!(told, ["-QuellWebhooksSilent drip/default"]);
+}
+
+#[test]
+fn silence_of_days_is_one_alarm_until_webhooks_come_again() {
+    let mut world = World::new();
+    let mut n = 0.0;
+    let mut steadily = |figures: &mut Figures, _: i64| {
+        n += 5.0;
+        webhooks(figures, "202", "", n);
+    };
+    assert_eq!(world.pass(9 * 24 * 60, &mut steadily), [""; 0]);
+    assert_eq!(world.pass(4 * 24 * 60, |_, _| ()), ["+QuellWebhooksSilent drip/default Critical"], "four days");
+    assert_eq!(world.pass(60, steadily), ["-QuellWebhooksSilent drip/default"]);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn pod(document: &Value) -> Option<&Value> {
 
 #[test]
 fn every_document_is_kubernetes_own_with_every_set_of_values() {
-    for values in ["plain-values.yaml", "full-values.yaml", "part-values.yaml"] {
+    for values in ["plain-values.yaml", "full-values.yaml", "part-values.yaml", "strimzi-values.yaml"] {
         for release in RELEASES {
             let documents =
                 render(values, release, &json!({})).unwrap_or_else(|error| panic!("{values} {release}: {error}"));
@@ -196,6 +196,68 @@ fn topics_and_tables_are_made_before_anything_starts() {
             let refused = said(deployed.command().args(&args)).expect_err("nobody is there");
             assert!(refused.contains("127.0.0.1:1") && !refused.contains("Usage"), "{refused}");
         }
+    }
+}
+
+#[test]
+fn topics_as_resources_are_those_that_are_declared() {
+    let declared: Value = toml::from_str(&file("deploy/topics.toml")).expect("TOML");
+    let texts = |configs: &Value| -> BTreeMap<String, String> {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        configs.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect()
+    };
+    let numbers = json!({"topics": {"partitions": 8, "replicationFactor": 4, "minInsync": 3}});
+    for (over, partitions, replicas, min_insync) in [
+        (json!({}), &declared["partitions"], &declared["replication_factor"], None),
+        (numbers, &json!(8), &json!(4), Some("3")),
+    ] {
+        let documents = render("strimzi-values.yaml", RELEASES[1], &over).expect("it renders");
+        let topics = of_kind(&documents, "KafkaTopic");
+        let wanted = declared["topic"].as_array().expect("topics");
+        assert_eq!(topics.len(), wanted.len());
+        for topic in wanted {
+            let name = topic["name"].as_str().expect("a name");
+            let document = find(&documents, &format!("KafkaTopic {name}"));
+            assert_eq!(document["apiVersion"], "kafka.strimzi.io/v1");
+            assert_eq!(document["metadata"]["namespace"], "kafka");
+            assert_eq!(document["metadata"]["labels"]["strimzi.io/cluster"], "main");
+            assert_eq!(document["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+            let mut configs = texts(&declared["configs"]);
+            configs.extend(texts(&topic["configs"]));
+            configs.extend(min_insync.map(|number| ("min.insync.replicas".to_owned(), number.to_owned())));
+            let spec = json!({"partitions": partitions, "replicas": replicas, "config": configs});
+            assert_eq!(document["spec"], spec, "{name}");
+            // Without another name in it, the resource's is the topic's.
+            let is_plain = |part: &str| {
+                let inner = part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+                inner && !part.is_empty() && !part.starts_with('-') && !part.ends_with('-')
+            };
+            assert!(name.split('.').all(is_plain), "Kubernetes takes no {name}");
+        }
+        assert!(!documents.iter().any(|document| title(document) == "Job mail-quell-topics"), "one way alone");
+        find(&documents, "Job mail-quell-store");
+    }
+    let older = json!({"topics": {"strimzi": {"apiVersion": "v1beta2", "namespace": ""}}});
+    let documents = render("strimzi-values.yaml", RELEASES[1], &older).expect("it renders");
+    let topic = find(&documents, "KafkaTopic quell.raw.v1");
+    assert_eq!(topic["apiVersion"], "kafka.strimzi.io/v1beta2");
+    assert!(topic["metadata"].get("namespace").is_none(), "the release's");
+    assert!(of_kind(&rendered("plain-values.yaml"), "KafkaTopic").is_empty());
+    // As `quell topics` does.
+    let lone = render("strimzi-values.yaml", RELEASES[1], &json!({"topics": {"replicationFactor": 1}}));
+    assert!(lone.as_ref().is_err_and(|told| told.contains("min.insync.replicas is 2 of 1")), "{lone:?}");
+}
+
+#[test]
+fn a_topic_that_strimzi_would_not_take_is_found() {
+    let topic =
+        "apiVersion: kafka.strimzi.io/v1\nkind: KafkaTopic\nmetadata: {name: a}\nspec: {partitions: 1, config: {a: b}}";
+    assert!(manifest(topic, RELEASES[1]).is_ok());
+    for (from, to) in
+        [("strimzi.io/v1", "strimzi.io/v2"), ("partitions: 1", "partitions: 0"), ("partitions", "partition")]
+    {
+        let told = manifest(&topic.replace(from, to), RELEASES[1]);
+        assert!(told.as_ref().is_err_and(|told| told.contains("KafkaTopic")), "{to}: {told:?}");
     }
 }
 

@@ -36,6 +36,9 @@ fn values_that_cannot_work_are_refused() {
     refused("terminationGracePeriodSeconds", json!(5));
     refused("image.digest", json!("latest"));
     refused("topics.partitions", json!(4_096));
+    refused("topics.kind", json!("operator"));
+    refused("topics", json!({"kind": "strimzi", "strimzi": {"cluster": ""}}));
+    refused("topics.strimzi.apiVersion", json!("v1alpha1"));
     refused("networkPolicy.kafkaPorts", json!([0]));
     refused("gateway.podDisruptionBudget", json!({"minAvailable": 1}));
     refused("secretFiles", json!([{"secretName": "a", "mountPath": "/var/lib/quell/data"}]));
@@ -48,6 +51,7 @@ fn values_that_cannot_work_are_refused() {
         ("gateway.replicas", json!(1)),
         ("suppressor.workers", json!(8)),
         ("topics.partitions", json!(64)),
+        ("topics", json!({"kind": "strimzi", "strimzi": {"cluster": "main"}})),
         ("gateway.spool.size", json!("1Ti")),
         ("secretFiles", json!([{"secretName": "a", "mountPath": "/etc/quell/store"}])),
     ] {

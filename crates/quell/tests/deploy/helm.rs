@@ -323,6 +323,33 @@ fn rules_and_dashboards_are_those_of_the_project() {
 }
 
 #[test]
+fn links_of_alerts_lead_where_the_values_say() {
+    let links = |values: &Value| -> Vec<String> {
+        let documents = render("full-values.yaml", RELEASES[1], values).expect("it renders");
+        let rules = of_kind(&documents, "PrometheusRule").into_iter();
+        let groups = rules.flat_map(|document| document["spec"]["groups"].as_array().expect("groups").clone());
+        let alerts = groups.flat_map(|group| group["rules"].as_array().expect("rules").clone());
+        let links = |alert: Value| {
+            let link = |name: &str| alert["annotations"][name].as_str().map(str::to_owned);
+            [link("runbook_url"), link("dashboard_url")]
+        };
+        alerts.flat_map(links).flatten().collect()
+    };
+    let shipped = links(&json!({}));
+    assert!(shipped.len() > 60 && shipped.iter().all(|link| link.contains(".example.com/")), "{shipped:?}");
+    let urls = json!({"runbookUrl": "https://wiki.local/quell/", "dashboardUrl": "http://grafana.local:3000"});
+    let expected: Vec<String> = shipped
+        .iter()
+        .map(|link| link.replace("https://quell.example.com/runbooks/", "https://wiki.local/quell/"))
+        .map(|link| link.replace("https://grafana.example.com/", "http://grafana.local:3000/"))
+        .collect();
+    assert_eq!(links(&json!({ "prometheusRule": urls })), expected);
+    let one = links(&json!({"prometheusRule": {"runbookUrl": "https://wiki.local/quell"}}));
+    assert!(one.iter().any(|link| link.starts_with("https://wiki.local/quell/Quell")), "{one:?}");
+    assert!(one.iter().any(|link| link.starts_with("https://grafana.example.com/d/")), "{one:?}");
+}
+
+#[test]
 fn policies_let_through_what_is_needed_and_no_more() {
     let documents = rendered("full-values.yaml");
     let all = find(&documents, "NetworkPolicy mail-quell");

@@ -39,6 +39,8 @@ fn values_that_cannot_work_are_refused() {
     refused("topics.kind", json!("operator"));
     refused("topics", json!({"kind": "strimzi", "strimzi": {"cluster": ""}}));
     refused("topics.strimzi.apiVersion", json!("v1alpha1"));
+    refused("prometheusRule.runbookUrl", json!("wiki.local/quell"));
+    refused("prometheusRule.dashboardUrl", json!("https://grafana.local/{{ $labels.job }}"));
     refused("networkPolicy.kafkaPorts", json!([0]));
     refused("gateway.podDisruptionBudget", json!({"minAvailable": 1}));
     refused("secretFiles", json!([{"secretName": "a", "mountPath": "/var/lib/quell/data"}]));

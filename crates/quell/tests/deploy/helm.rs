@@ -275,6 +275,30 @@ fn what_scales_by_lag_names_the_binarys_groups_and_topics() {
         assert_eq!(text(scaled(role), "/spec/scaleTargetRef/name"), format!("mail-quell-{role}"));
         assert!(find(&documents, &format!("StatefulSet mail-quell-{role}")).pointer("/spec/replicas").is_none());
     }
+    // A subscriber has two lanes.
+    let crm = notifier::Subscriber::new(notifier::SubscriberConfig {
+        name: "crm".to_owned(),
+        url: "https://crm.example.com/hooks".to_owned(),
+        secrets: vec!["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".to_owned()],
+        tenant: None,
+        reasons: Vec::new(),
+        since: None,
+        batch_max: 1,
+        in_flight_max: 1,
+        timeout_ms: 1_000,
+        retry_hours: 1,
+        traceparent: false,
+        allow_private: false,
+    });
+    let crm = crm.expect("a subscriber");
+    let triggers = scaled("notifier")["spec"]["triggers"].as_array().expect("triggers");
+    let told: Vec<(&str, &str)> = triggers
+        .iter()
+        .map(|trigger| (text(trigger, "/metadata/consumerGroup"), text(trigger, "/metadata/topic")))
+        .collect();
+    let lanes = [notifier::Way::Deltas, notifier::Way::Redeliveries].map(|way| (crm.group(way), way.topic()));
+    assert_eq!(told, lanes.each_ref().map(|(group, topic)| (group.as_str(), *topic)));
+    assert_eq!(text(&triggers[1], "/authenticationRef/name"), "kafka");
     let hpa = find(&documents, "HorizontalPodAutoscaler mail-quell-suppressor");
     assert_eq!(text(hpa, "/spec/metrics/0/pods/metric/name"), "quell_stage_lag_records");
     let scaling = json!({"suppressor": {"autoscaling": {"enabled": true, "kind": "keda"}}});

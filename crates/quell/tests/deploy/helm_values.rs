@@ -41,12 +41,15 @@ fn values_that_cannot_work_are_refused() {
     refused("topics.strimzi.apiVersion", json!("v1alpha1"));
     refused("prometheusRule.runbookUrl", json!("wiki.local/quell"));
     refused("prometheusRule.dashboardUrl", json!("https://grafana.local/{{ $labels.job }}"));
+    refused("notifier.autoscaling.kind", json!("cpu"));
     refused("networkPolicy.kafkaPorts", json!([0]));
     refused("gateway.podDisruptionBudget", json!({"minAvailable": 1}));
     refused("secretFiles", json!([{"secretName": "a", "mountPath": "/var/lib/quell/data"}]));
-    // The accounts are what KEDA asks Kafka about.
-    let blind = render("plain-values.yaml", RELEASES[1], &json!({"syncer": {"autoscaling": {"enabled": true}}}));
-    assert!(blind.as_ref().is_err_and(|told| told.contains("accounts")), "{blind:?}");
+    // The accounts and subscribers are what KEDA asks Kafka about.
+    for (role, names) in [("syncer", "accounts"), ("notifier", "subscribers")] {
+        let blind = render("plain-values.yaml", RELEASES[1], &json!({ role: {"autoscaling": {"enabled": true}} }));
+        assert!(blind.as_ref().is_err_and(|told| told.contains(names)), "{blind:?}");
+    }
     // The like of it is fine, which shows that it was the value.
     for (path, value) in [
         ("kafka.brokers", json!("kafka:9092,other:9092")),

@@ -1,6 +1,6 @@
 -- Quell's tables in Redshift, as the connectors redshift-*.json fill them, and the views that are read. Run it once, before the
--- connectors start. Not run by Quell's tests, which have no Redshift: the columns are those of postgres.sql, which are, and the
--- tests compare them with the connectors.
+-- connectors start. Not run by Quell's tests, which have no Redshift: they parse it in its dialect and compare the
+-- columns with the connectors.
 --
 -- The connectors only append: a record that is delivered twice is there twice, and the views take one. Times are microseconds
 -- since 1970, UTC.

@@ -1,26 +1,13 @@
 //! A folder of Parquet files, and the reader that knows nothing of ours: DuckDB, from Python.
 
+use crate::python;
 use serde_json::Value;
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::path::{Path, PathBuf};
 
 /// Runs statements in the folder's DuckDB; the rows of the last one.
 #[track_caller]
 pub(crate) fn query(folder: &Path, sql: &str) -> Vec<Value> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = here.join("../../target/warehouse/bin/python");
-    assert!(python.exists(), "no {}: `./dev test` makes it, and so does `./dev warehouse-tool`", python.display());
-    let mut command = Command::new(&python);
-    command.arg("-B").arg(here.join("tests/warehouse/query.py")).arg(folder);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("Python runs");
-    child.stdin.take().expect("a pipe").write_all(sql.as_bytes()).expect("it reads");
-    let ended = child.wait_with_output().expect("it ends");
-    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
-    assert!(ended.status.success(), "{sql}\n{err}");
+    let out = python::run("query.py", folder, sql).unwrap_or_else(|error| panic!("{sql}\n{error}"));
     out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 

@@ -7,11 +7,13 @@
 #[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod bed;
 mod configurations;
+mod dialects;
 #[path = "../cli/instance.rs"]
 #[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod instance;
 mod lake;
 mod parquet;
 mod postgres;
+mod python;
 mod sink;
 mod worker;

@@ -139,7 +139,7 @@ fn who_was_erased_is_in_no_file_that_is_written_afterwards() {
     let is_back = |delta: &Value| delta["recipient"] == "back@example.com" && delta["trigger"]["kind"] == "complaint";
     let began = std::time::Instant::now();
     while !instance.lines("/v1/deltas").iter().any(is_back) {
-        assert!(began.elapsed().as_secs() < 20, "{:?}", instance.lines("/v1/deltas"));
+        assert!(began.elapsed().as_secs() < 90, "{:?}", instance.lines("/v1/deltas"));
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     instance.stop();

@@ -241,7 +241,7 @@ fn topics_as_resources_are_those_that_are_declared() {
     let documents = render("strimzi-values.yaml", RELEASES[1], &older).expect("it renders");
     let topic = find(&documents, "KafkaTopic quell.raw.v1");
     assert_eq!(topic["apiVersion"], "kafka.strimzi.io/v1beta2");
-    assert!(topic["metadata"].get("namespace").is_none(), "the release's");
+    assert_eq!(topic["metadata"]["namespace"], "mail", "the release's");
     assert!(of_kind(&rendered("plain-values.yaml"), "KafkaTopic").is_empty());
     // As `quell topics` does.
     let lone = render("strimzi-values.yaml", RELEASES[1], &json!({"topics": {"replicationFactor": 1}}));

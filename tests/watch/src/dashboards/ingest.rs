@@ -85,8 +85,8 @@ fn answers() -> Vec<Panel> {
 fn rhythm() -> Vec<Panel> {
     vec![
         Panel::lines("webhooks an hour")
-            .query(&format!("provider:quell_gateway_webhooks_taken:increase1h{{{CHOSEN}}}"), "{{provider}}")
-            .query(&format!("provider:quell_gateway_webhooks_usual_week:increase1h{{{CHOSEN}}} or on () vector(0)"), "{{provider}} usual")
+            .query(&format!("provider_source:quell_gateway_webhooks_taken:increase1h{{{CHOSEN}}}"), "{{provider}} {{source}}")
+            .query(&format!("provider_source:quell_gateway_webhooks_usual_week:increase1h{{{CHOSEN}}} or on () vector(0)"), "{{provider}} {{source}} usual")
             .help("What came, and what is usual at this time: the least of yesterday and a week ago. 0 in the first week."),
         Panel::lines("proofs that failed and were let pass").unit("reqps").query(
             &format!("sum by (provider, source, reason) (rate(quell_gateway_shadow_failures_total{{{CHOSEN}}}[$__rate_interval])) or on () vector(0)"),

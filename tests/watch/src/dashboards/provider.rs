@@ -64,10 +64,10 @@ fn figures() -> Vec<Panel> {
 fn webhooks() -> Vec<Panel> {
     vec![
         Panel::lines("webhooks an hour")
-            .query(&format!("provider:quell_gateway_webhooks_taken:increase1h{{{CHOSEN}}}"), "came")
+            .query(&format!("provider_source:quell_gateway_webhooks_taken:increase1h{{{CHOSEN}}}"), "{{source}} came")
             .query(
-                &format!("provider:quell_gateway_webhooks_usual_week:increase1h{{{CHOSEN}}} or on () vector(0)"),
-                "usual",
+                &format!("provider_source:quell_gateway_webhooks_usual_week:increase1h{{{CHOSEN}}} or on () vector(0)"),
+                "{{source}} usual",
             )
             .help("Usual is the least of this time yesterday and a week ago; 0 in the first week."),
         Panel::stack("answers, by source")

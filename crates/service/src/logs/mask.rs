@@ -1,10 +1,12 @@
 //! The last hand on every line: what looks like an address is masked, whoever wrote it there. Code masks what it knows to be
 //! an address; what a provider, a broker or a library says in an error is not known. Pure.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 /// An international number has so many digits (E.164: up to 15; shorter ones than these are no subscriber's).
 const DIGITS: std::ops::RangeInclusive<usize> = 8..=15;
+/// How far back the beginning of a quoted part is looked for. It has 64 bytes at most (RFC 5321), and more where it is escaped.
+const QUOTED_BYTES_MAX: usize = 256;
 
 /// A line in which mail addresses read `j***@example.com` and phone numbers `+1555***67`. Masked again, it stays.
 pub(super) fn mask(line: &str) -> Cow<'_, str> {
@@ -18,12 +20,15 @@ pub(super) fn mask(line: &str) -> Cow<'_, str> {
         let rest = &line[place..];
         let step = rest.chars().next().map_or(1, char::len_utf8);
         if let Some(sign) = sign(rest, b'@', "%40") {
-            let local = local_before(&line[from..place]);
-            if !local.is_empty() && has_host(&rest[sign..]) {
-                masked.push_str(&line[from..place - local.len()]);
-                masked.extend(local.chars().next());
+            let before = &line[from..place];
+            let local = quoted_before(before).or_else(|| local_before(before));
+            if let Some(local) = local.filter(|_| has_host(&rest[sign..])) {
+                masked.push_str(&before[..local.start]);
+                // Of a quoted one it may be part of an escape.
+                let is_whole = |first: &char| local.end == before.len() || first.is_alphanumeric();
+                masked.extend(before[local.clone()].chars().next().filter(is_whole));
                 masked.push_str("***");
-                from = place;
+                from += local.end;
             }
             place += sign;
         } else if let Some(sign) = sign(rest, b'+', "%2B") {
@@ -56,12 +61,27 @@ fn sign(text: &str, plain: u8, encoded: &str) -> Option<usize> {
 }
 
 /// The end of the text that can be the part of an address before its sign. Encoded as in a URL it holds `%`.
-fn local_before(text: &str) -> &str {
+fn local_before(text: &str) -> Option<Range<usize>> {
     let is_local = |c: char| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
     let start = text.char_indices().rev().take_while(|(_, c)| is_local(*c)).last().map_or(text.len(), |(at, _)| at);
     // What stands around an address in URLs, forms and fields is none of it.
     let inner = text[start..].rfind(['/', '=', '?', '&', '\'', '`', '|', '{', '}']).map_or(start, |at| start + at + 1);
-    &text[inner..]
+    (inner < text.len()).then_some(inner..text.len())
+}
+
+/// The same between quotes: what `"jane doe"` holds. In a string of JSON both quotes are escaped, and in one within it more so.
+fn quoted_before(text: &str) -> Option<Range<usize>> {
+    let escapes = |text: &str| text.len() - text.trim_end_matches('\\').len();
+    let closed = text.strip_suffix('"')?;
+    let level = escapes(closed);
+    let end = closed.len() - level;
+    // Behind these a quote begins a string, which begins with the sign.
+    let is_end = |last: char| !last.is_whitespace() && !":,[{(=<\"".contains(last);
+    closed[..end].chars().next_back().filter(|last| is_end(*last))?;
+    let earliest = (end.saturating_sub(QUOTED_BYTES_MAX)..end).find(|at| text.is_char_boundary(*at))?;
+    let near = &text[earliest..end];
+    let (quote, _) = near.rmatch_indices('"').find(|(quote, _)| escapes(&near[..*quote]) == level)?;
+    Some(earliest + quote + 1..end)
 }
 
 fn has_host(text: &str) -> bool {
@@ -93,6 +113,17 @@ mod tests {
             ("100 % sure", "100 % sure"),
             ("%", "%"),
             ("é@é %é", "é***@é %é"),
+            (r#"to "jane doe"@example.com"#, r#"to "j***"@example.com"#),
+            (r#"to="jane.doe"@example.com "x y"@[::1]"#, r#"to="j***"@example.com "x***"@[::1]"#),
+            (r#"{"why":"no \"jane doe\"@example.com"}"#, r#"{"why":"no \"j***\"@example.com"}"#),
+            (r#"why="{\"to\":\"\\\"jane \\\\\\\"x y\\\"@a.de\"}""#, r#"why="{\"to\":\"\\\"j***\\\"@a.de\"}""#),
+            (r#""a "b\" c"@example.com"#, r#""a "b***"@example.com"#),
+            (r#"<"Ünal é"@exämple.com>"#, r#"<"Ü***"@exämple.com>"#),
+            (
+                r#"{"@type":"a","@id":"@b","to": "@c"} ["@d","e"] Some("@f") x="@g" ""@h"#,
+                r#"{"@type":"a","@id":"@b","to": "@c"} ["@d","e"] Some("@f") x="@g" ""@h"#,
+            ),
+            (r#"{\"a\":\"@b\",\"@c\":1}"#, r#"{\"a\":\"@b\",\"@c\":1}"#),
         ] {
             assert_eq!(mask(line), masked, "{line}");
             assert_eq!(mask(masked), masked, "again: {line}");
@@ -108,6 +139,24 @@ mod tests {
             let masked = mask(&line);
             let whole = format!("{local}@example.com");
             prop_assert!(!masked.contains(&whole), "{masked}");
+        }
+
+        #[test]
+        fn no_quoted_address_gets_through_and_strings_stay_strings(
+            before in ".{0,10}", local in "zq[a-z .,;:<>()@']{0,20}qz", after in "[ ,;>].{0,10}", depth in 0..3,
+        ) {
+            let mut line = format!("{before} \"{local}\"@example.com{after}");
+            for _ in 0..depth {
+                line = serde_json::to_string(&line).unwrap();
+            }
+            let masked = mask(&line).into_owned();
+            prop_assert!(!masked.contains(&local), "{masked}");
+            prop_assert_eq!(&mask(&masked), &masked);
+            let mut text = masked;
+            for _ in 0..depth {
+                text = serde_json::from_str(&text).unwrap();
+            }
+            prop_assert!(text.contains("***"), "{text}");
         }
 
         #[test]

@@ -66,7 +66,18 @@ fn local_before(text: &str) -> Option<Range<usize>> {
     let start = text.char_indices().rev().take_while(|(_, c)| is_local(*c)).last().map_or(text.len(), |(at, _)| at);
     // What stands around an address in URLs, forms and fields is none of it.
     let inner = text[start..].rfind(['/', '=', '?', '&', '\'', '`', '|', '{', '}']).map_or(start, |at| start + at + 1);
+    let inner = inner + escape_at(&text[..inner], &text[inner..]);
     (inner < text.len()).then_some(inner..text.len())
+}
+
+/// How many bytes belong to an escape of JSON that begins before: of `\n` one, of `\u001b` five.
+fn escape_at(before: &str, text: &str) -> usize {
+    let is_code = |code: &[u8]| code.first() == Some(&b'u') && code[1..].iter().all(u8::is_ascii_hexdigit);
+    match (before.ends_with('\\'), text.as_bytes().get(..5)) {
+        (true, Some(code)) if is_code(code) => 5,
+        (true, _) => text.chars().next().filter(char::is_ascii).map_or(0, char::len_utf8),
+        (false, _) => 0,
+    }
 }
 
 /// The same between quotes: what `"jane doe"` holds. In a string of JSON both quotes are escaped, and in one within it more so.
@@ -122,6 +133,10 @@ mod tests {
             (
                 r#"{"@type":"a","@id":"@b","to": "@c"} ["@d","e"] Some("@f") x="@g" ""@h"#,
                 r#"{"@type":"a","@id":"@b","to": "@c"} ["@d","e"] Some("@f") x="@g" ""@h"#,
+            ),
+            (
+                r#"{"why":"\u0000@a.de \u001bjane@a.de \njane@a.de \\u001b@a.de"}"#,
+                r#"{"why":"\u0000@a.de \u001bj***@a.de \nj***@a.de \\u001b@a.de"}"#,
             ),
             (r#"{\"a\":\"@b\",\"@c\":1}"#, r#"{\"a\":\"@b\",\"@c\":1}"#),
         ] {

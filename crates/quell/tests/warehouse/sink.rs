@@ -11,7 +11,7 @@ use domain::Timestamp;
 use http::Method;
 use serde_json::{Value, json};
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::LazyLock,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -335,10 +335,51 @@ fn the_unengaged_come_back(warehouse: &Warehouse) {
     warehouse.until(list, &["marketing|1"]);
 }
 
+/// The statement that the page says to run each day.
+fn statement() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/warehouse.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let mut blocks = page.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.find(|block| block.contains("quell.forget(")).expect("the page has the statement").to_owned()
+}
+
+/// Erased in Quell, gone from here: by what the topics tell, and by what the page says to run.
 fn somebody_is_forgotten(warehouse: &Warehouse) {
-    let database = &warehouse.database;
-    assert!(database.number("SELECT quell.forget('default', 'dead@example.com')") >= 3);
+    // Of the second nothing was ever in force: no delta tells of the erasure.
+    const PEOPLE: &str = "recipient IN ('dead@example.com', 'newcomer@example.com')";
+    let Warehouse { database, all, .. } = warehouse;
+    let count = |table: &str| database.number(&format!("SELECT count(*) FROM {table} WHERE {PEOPLE}"));
+    let listed = "SELECT count(*) FROM suppression_list WHERE email_address = 'dead@example.com'";
+    assert_eq!(database.rows(&statement()), [""; 0], "nobody was erased yet");
+    assert_eq!((database.number(listed), count("suppression_state")), (1, 1));
+
+    all.run(&["erase", "dead@example.com", "newcomer@example.com", "--note", "asked by letter", "--wait"]).with(0);
+    warehouse.until(&format!("SELECT count(*) FROM suppression_state WHERE {PEOPLE}"), &["0"]);
+    warehouse.until("SELECT recipient, scope FROM deltas WHERE change = 'erased'", &["dead@example.com|all"]);
+    // The erasure's own event, and the one that made it whole.
+    let told = "SELECT recipient, count(*) FROM events WHERE kind = 'erased' GROUP BY 1 ORDER BY 1";
+    warehouse.until(told, &["dead@example.com|2", "newcomer@example.com|2"]);
+    assert_eq!(database.number(listed), 0, "by the tombstone");
+    all.run(&["check", "dead@example.com"]).with(1);
+    assert!(count("events") > 4 && count("deltas") >= 2, "nothing else goes by itself");
+
+    let gone: Vec<u64> = database.rows(&statement()).iter().map(|row| row.parse().expect("a number")).collect();
+    assert_eq!(gone.len(), 2, "{gone:?}");
+    assert!(gone.iter().all(|rows| *rows >= 3), "{gone:?}");
     for table in TABLES {
-        assert_eq!(database.number(&format!("SELECT count(*) FROM {table} WHERE recipient = 'dead@example.com'")), 0);
+        assert_eq!(count(table), 0, "{table}");
+    }
+    assert!(database.number("SELECT count(*) FROM events WHERE recipient = 'angry@example.com'") > 0);
+    assert_eq!(database.rows(&statement()), [""; 0], "run again, there is nobody");
+
+    // Files that are written anew do not bring them back.
+    let into = folder(warehouse).join("anew").display().to_string();
+    let told = warehouse.bed.run(&["export", "--parquet", &into, "--output", "json"]).with(0).json();
+    assert!(told["erased"].as_u64().is_some_and(|erased| erased > 4), "{told}");
+    for table in ["events", "deltas", "state"] {
+        let sql =
+            |who: &str| format!("SELECT count(*) AS n FROM read_parquet('anew/{table}/*/*/*.parquet') WHERE {who}");
+        let count = |who: &str| lake::query(&folder(warehouse), &sql(who))[0]["n"].as_u64();
+        assert_eq!((count(PEOPLE), count("recipient = 'angry@example.com'") > Some(0)), (Some(0), true), "{table}");
     }
 }

@@ -3,11 +3,14 @@
 use crate::bed::{at, cql_store, in_force, key, raw, row, write};
 use domain::{EventId, Kind, Scope};
 use scylla::value::{CqlValue, Row};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use suppressor::{
     Store, StoreError,
     erasure::{Erased, ErasureKey},
-    store::{Due, Forget, Write, cql::CqlConfig, embedded::EmbeddedStore, erasing::Erasing, memory::MemoryStore},
+    store::{
+        Due, Forget, MessageEntry, Write, cql::CqlConfig, embedded::EmbeddedStore, erasing::Erasing,
+        memory::MemoryStore,
+    },
 };
 
 fn secret(byte: u8) -> Option<Arc<ErasureKey>> {
@@ -36,12 +39,27 @@ fn forget(name: &str, position: u64, below: u64, left: Vec<suppressor::Evidence>
     written
 }
 
-/// Evidence, a suppression, its end and its delta.
+/// Evidence, a suppression, its end, its delta and a message.
 async fn known<S: Store>(store: &Erasing<S>, name: &str, position: u64) {
     let mut suppressed = write(key(name), vec![row(name, 5, position)]);
     suppressed.in_force = Some(in_force(position, 3));
     suppressed.due = vec![Due { at: at(90), key: key(name), scope: Scope::All }];
     suppressed.audit = vec![(position, Scope::All, vec![1])];
+    suppressed.messages = vec![MessageEntry {
+        key: key(name),
+        provider: "drip".into(),
+        message_id: format!("m-{name}"),
+        event_id: EventId::derive(&["message", name]),
+        occurred_at: at(5),
+        received_at: at(5),
+        kind: Kind::Complaint,
+        provider_kind: "complaint".into(),
+        machine: false,
+        failure: None,
+        campaign: None,
+        receipt_id: "r".into(),
+        position,
+    }];
     store.apply(vec![suppressed], &[(0, position)]).await.unwrap();
 }
 
@@ -91,8 +109,8 @@ async fn stays_and_is_forgotten<S: Store + Clone>(name: &str, store: S) {
     assert_eq!(store.audit(&key("b"), 9).await.unwrap().len(), 1, "{name}");
 }
 
-/// Every value of every row of every table, as bytes.
-async fn dump(config: &CqlConfig) -> Vec<u8> {
+/// Every value of every row of each table, as bytes.
+async fn dump(config: &CqlConfig) -> BTreeMap<String, Vec<u8>> {
     fn bytes(value: &CqlValue, out: &mut Vec<u8>) {
         match value {
             CqlValue::Blob(blob) => out.extend_from_slice(blob),
@@ -106,30 +124,59 @@ async fn dump(config: &CqlConfig) -> Vec<u8> {
     let tables = session.query_unpaged(tables, (&config.keyspace,)).await.unwrap().into_rows_result().unwrap();
     let tables: Vec<(String,)> = tables.rows().unwrap().collect::<Result<_, _>>().unwrap();
     assert!(tables.len() > 10, "{tables:?}");
-    let mut out = Vec::new();
+    let mut dumps = BTreeMap::new();
     for (table,) in tables {
+        let mut out = Vec::new();
         let query = format!("SELECT * FROM {}.\"{table}\"", config.keyspace);
         let rows = session.query_unpaged(query, ()).await.unwrap().into_rows_result().unwrap();
         for row in rows.rows::<Row>().unwrap() {
             row.unwrap().columns.iter().flatten().for_each(|value| bytes(value, &mut out));
         }
+        dumps.insert(table, out);
     }
-    out
+    dumps
+}
+
+/// The tables that name somebody.
+async fn named(config: &CqlConfig, name: &str) -> Vec<String> {
+    let names = |dump: &[u8]| dump.windows(name.len()).any(|part| part == name.as_bytes());
+    dump(config).await.into_iter().filter(|(_, dump)| names(dump)).map(|(table, _)| table).collect()
+}
+
+/// Ends the time of all entries of timelines now: their rows are written again as they are, for a second instead of days.
+async fn end_timelines(config: &CqlConfig) {
+    let session = raw(config).await;
+    let query = "SELECT tenant, message_id, occurred_at, event_id, position, entry, TTL(entry) FROM message";
+    let rows = session.query_unpaged(query, ()).await.unwrap().into_rows_result().unwrap();
+    for row in rows.rows::<(String, String, CqlValue, Vec<u8>, i64, Vec<u8>, Option<i32>)>().unwrap() {
+        let (tenant, message_id, occurred_at, event_id, position, entry, left) = row.unwrap();
+        let most = i32::try_from(config.message_days).unwrap() * 86_400;
+        assert!(left.is_some_and(|left| left <= most), "{message_id} stays: {left:?}");
+        let again = "INSERT INTO message (tenant, message_id, occurred_at, event_id, position, entry) \
+                     VALUES (?, ?, ?, ?, ?, ?) USING TTL 1";
+        let values = (tenant, message_id, occurred_at, event_id, position, entry);
+        session.query_unpaged(again, values).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
 }
 
 #[tokio::test]
 async fn no_table_names_whoever_is_forgotten() {
     let (store, config) = cql_store().await;
     let here = Erasing::new(store, secret(1));
-    let names = |dump: &[u8], name: &str| dump.windows(name.len()).any(|part| part == name.as_bytes());
     known(&here, "forget.me", 7).await;
     known(&here, "keep.me", 8).await;
     here.put_erased(0, 10, erased(&here, "forget.me", 10)).await.unwrap();
-    let before = dump(&config).await;
-    assert!(names(&before, "forget.me") && names(&before, "keep.me"), "what is looked for can be found");
+    let before = named(&config, "forget.me").await;
+    for table in ["audit", "due", "erased", "evidence", "message", "suppression"] {
+        assert!(before.iter().any(|name| name == table), "what is looked for can be found in {table}: {before:?}");
+    }
     here.apply(vec![forget("forget.me", 12, 10, Vec::new())], &[(0, 12)]).await.unwrap();
-    let after = dump(&config).await;
-    assert!(!names(&after, "forget.me") && names(&after, "keep.me"));
+    assert_eq!(named(&config, "forget.me").await, ["message"], "timelines go by their time");
+    end_timelines(&config).await;
+    assert_eq!(named(&config, "forget.me").await, [""; 0]);
+    let left = named(&config, "keep.me").await;
+    assert!(left.iter().any(|name| name == "evidence") && left.iter().any(|name| name == "suppression"), "{left:?}");
     assert_eq!(here.in_force(&[key("forget.me")]).await.unwrap(), [Some(in_force(10, 3))]);
 }
 

@@ -2,12 +2,16 @@
 
 use crate::instance::{Instance, READ_TOKEN, WRITE_TOKEN, ended, read};
 use event_log::{
-    TopicSpec,
+    Append as _, Consumed, Record, TopicSpec,
     embedded::{EmbeddedLog, Limits, SegmentOptions, open_database},
 };
-use schemas::topics;
+use schemas::{headers, topics, wire::DeadLetter};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::{Duration, Instant},
+};
 use suppressor::store::embedded::{EmbeddedStore, Retention, Sweep};
 use testkit::fake::{Fake, FakeProvider};
 
@@ -39,6 +43,29 @@ fn told(more: &str) -> Instance {
     instance
 }
 
+/// A provider that can be told, with what serves it.
+fn provider() -> (tokio::runtime::Runtime, Fake, String) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let provider = FakeProvider::Mailgun { api_key: WRITE_TOKEN.to_owned(), domains: vec!["m.example.com".to_owned()] };
+    let provider = runtime.block_on(Fake::start(provider)).expect("a port");
+    let account = format!(
+        "[[account]]\nname = \"main\"\nprovider = \"mailgun\"\nbase_url = \"{}\"\nallow_private = true\n\
+         domain = \"m.example.com\"\ncredential = \"env:CLI_WRITE\"\n",
+        provider.url()
+    );
+    (runtime, provider, account)
+}
+
+#[track_caller]
+fn until_told(provider: &Fake, address: &str) {
+    let began = Instant::now();
+    while !provider.holds("m.example.com/bounces", address) {
+        assert!(began.elapsed().as_secs() < 20, "the provider was never told");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn scopes(found: &Value) -> BTreeSet<(String, String)> {
     let rows = found["in_force"].as_array().expect("a list").iter();
     rows.map(|row| (row["scope"].to_string(), row["reason"].to_string())).collect()
@@ -50,21 +77,9 @@ fn deltas(instance: &Instance) -> Vec<Value> {
 
 #[test]
 fn an_erased_person_stays_suppressed() {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let provider = FakeProvider::Mailgun { api_key: WRITE_TOKEN.to_owned(), domains: vec!["m.example.com".to_owned()] };
-    let provider = runtime.block_on(Fake::start(provider)).expect("a port");
-    let instance = told(&format!(
-        "[[account]]\nname = \"main\"\nprovider = \"mailgun\"\nbase_url = \"{}\"\nallow_private = true\n\
-         domain = \"m.example.com\"\ncredential = \"env:CLI_WRITE\"\n",
-        provider.url()
-    ));
-    let began = std::time::Instant::now();
-    let is_refused = || provider.holds("m.example.com/bounces", ADDRESS);
-    while !is_refused() {
-        assert!(began.elapsed().as_secs() < 20, "the provider was never told");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    let (_runtime, provider, account) = provider();
+    let instance = told(&account);
+    until_told(&provider, ADDRESS);
     let why = || instance.run(&["why", ADDRESS, "-o", "json"]).with(0).json();
     let before = why();
     assert_eq!(before["erased"], Value::Null);
@@ -92,7 +107,7 @@ fn an_erased_person_stays_suppressed() {
     let changes: Vec<Value> = deltas(&instance).into_iter().map(|delta| delta["change"].clone()).collect();
     assert!(changes.contains(&json!("erased")) && !changes.contains(&json!("released")), "{changes:?}");
 
-    assert!(is_refused(), "the provider still refuses them");
+    assert!(provider.holds("m.example.com/bounces", ADDRESS), "the provider still refuses them");
 
     // Whoever wants mail again is released by hand, as anybody.
     instance.run(&["release", ADDRESS, "--note", "signed up again"]).with(0);
@@ -102,15 +117,16 @@ fn an_erased_person_stays_suppressed() {
     assert!(receipt.contains("1 person: forgotten") && receipt.contains("quell.raw.v1"), "{receipt}");
 }
 
+fn names_them(row: &[u8]) -> bool {
+    let row = row.to_ascii_lowercase();
+    row.windows(LOCAL_PART.len()).any(|part| part == LOCAL_PART.as_bytes())
+}
+
 /// Every table of the database, which read as bytes holds the address's local part, whatever its letters' case.
 fn tables_that_name_them(data: &Path) -> BTreeSet<String> {
     let db = open_database(data, 8 << 20).expect("nobody else has it open");
     let names = db.list_keyspace_names();
     assert!(names.len() > 20, "{names:?}");
-    let names_them = |row: &[u8]| {
-        let row = row.to_ascii_lowercase();
-        row.windows(LOCAL_PART.len()).any(|part| part == LOCAL_PART.as_bytes())
-    };
     let mut found = BTreeSet::new();
     // Raw webhooks lie in files beside the tables.
     let log = EmbeddedLog::open_with_segments(db.clone(), &specs(), Limits::default(), &segments(data));
@@ -169,14 +185,68 @@ fn retain(data: &Path) {
     while store.retain(&mut Sweep::default(), kept, later, 100_000).expect("retention") > 0 {}
 }
 
+/// What the notifier writes of their deltas once a subscriber has taken none for as long as it is offered, which is an hour at
+/// least: longer than a test waits.
+fn give_up(runtime: &tokio::runtime::Runtime, data: &Path) {
+    let db = open_database(data, 8 << 20).expect("nobody else has it open");
+    let log = EmbeddedLog::open_with_segments(db, &specs(), Limits::default(), &segments(data)).expect("the log opens");
+    let deltas = (0..PARTITIONS)
+        .flat_map(|partition| log.read_blocking(topics::DELTAS, partition, 0, 1_000).expect("a read of the deltas"));
+    let of_them: Vec<Consumed> =
+        deltas.filter(|delta| names_them(delta.record.value.as_deref().unwrap_or_default())).collect();
+    assert!(!of_them.is_empty(), "no delta names them");
+    for delta in of_them {
+        let letter = DeadLetter {
+            stage: headers::NOTIFIER.to_owned(),
+            reason: "undelivered".to_owned(),
+            detail: "subscriber deaf: no answer".to_owned(),
+            topic: topics::DELTAS.to_owned(),
+            partition: i32::try_from(delta.position.partition).expect("a few partitions"),
+            offset: i64::try_from(delta.position.number()).expect("a few deltas"),
+            element: None,
+            attempt: 5,
+            receipt_id: String::new(),
+            provider: "drip".to_owned(),
+            tenant: "default".to_owned(),
+            key: delta.record.key.as_ref().map(|key| key.to_vec()),
+            value: delta.record.value.as_ref().map(|value| value.to_vec()),
+            headers: BTreeMap::from([(headers::SUBSCRIBER.to_owned(), "deaf".to_owned())]),
+            dead_at: delta.record.timestamp_ms * 1_000,
+        };
+        let value = Some(schemas::encode(&letter).expect("a letter"));
+        let record = Record { key: delta.record.key, value, headers: Vec::new(), ..delta.record };
+        runtime.block_on(log.append(topics::DEAD_LETTER, None, record)).expect("the log takes it");
+    }
+}
+
+/// Sends what the subscriber did not take on its way once more.
+fn redeliver(instance: &Instance) {
+    let letters = instance.run(&["dead-letters", "list", "-o", "json"]).with(0).json();
+    let letters = letters["dead_letters"].as_array().expect("a list").clone();
+    let of_notifier = letters.iter().filter(|letter| letter["stage"] == "notifier");
+    let ids: Vec<&str> = of_notifier.filter_map(|letter| letter["id"].as_str()).collect();
+    assert!(!ids.is_empty(), "{letters:?}");
+    instance.run(&[&["dead-letters", "replay"], ids.as_slice()].concat()).with(0);
+}
+
 #[test]
 fn after_retention_nothing_names_an_erased_person() {
-    let mut instance = told("");
+    // An account that is told, and a subscriber that takes nothing.
+    let (runtime, provider, account) = provider();
+    let mut instance = told(&format!(
+        "{account}[[subscriber]]\nname = \"deaf\"\nurl = \"http://127.0.0.1:1/\"\nallow_private = true\n\
+         secrets = [\"env:CLI_GENERIC\"]\n"
+    ));
     let data = instance.path("data");
+    until_told(&provider, ADDRESS);
+    instance.stop();
+    give_up(&runtime, &data);
+    instance.begin();
+    redeliver(&instance);
     instance.stop();
     let found = tables_that_name_them(&data);
-    for part in [topics::RAW, topics::EVENTS, topics::DELTAS, topics::STATE, topics::DEAD_LETTER] {
-        assert!(found.iter().any(|name| name.contains(part)), "{part}: {found:?}");
+    for topic in topics::all().iter().filter(|topic| topic.name != topics::STATISTICS) {
+        assert!(found.iter().any(|name| name.contains(topic.name)), "{}: {found:?}", topic.name);
     }
     for part in ["store.recipients", "store.in_force", "store.audit", "store.messages", "store.due"] {
         assert!(found.contains(part), "{part}: {found:?}");

@@ -1,6 +1,6 @@
 //! Alarms without Prometheus: the process looks at its own metrics every few seconds and tells of what is wrong, once when
-//! it begins, once more if it becomes critical, and once when it is over: in the log, on the admin port, as a gauge, and by webhook. docs/alarms.md is the
-//! manual.
+//! it begins, once more if it becomes critical, and once when it is over: in the log, on the admin port, as a gauge, and by
+//! webhook. docs/alarms.md is the manual.
 
 mod board;
 mod figures;

@@ -1,7 +1,8 @@
 //! `POST /v1/check`: may these be sent to? JSON here; NDJSON and CSV in `check_stream`.
 
 use super::{
-    Api, answer::Question, auth::Caller, body, check_stream, find::Ask, off_runtime, params::Params, problem::Problem,
+    Api, answer::Question, auth::Caller, body, check_stream, counted::Checked, find::Ask, off_runtime, params::Params,
+    problem::Problem,
 };
 use axum::{
     body::Body,
@@ -162,6 +163,7 @@ fn ask_of(api: &Api, caller: &Caller, params: &Params) -> Result<Ask, Problem> {
         question: question.from_sender(params.text("sender")),
         policy: Arc::clone(api.deps.policy.get().newest()),
         now: api.now(),
+        metrics: api.deps.metrics.clone(),
     })
 }
 
@@ -193,12 +195,13 @@ async fn piece(ask: Arc<Ask>, recipients: Arc<Recipients>, from: usize) -> Resul
     let to = recipients.places.len().min(from + PIECE);
     let addresses: Vec<&str> = (from..to).map(|at| recipients.text(at)).collect();
     let found = ask.find(ask.channel, &addresses).await?;
-    let mut out = Vec::with_capacity(addresses.len() * 160);
+    let (mut out, mut checked) = (Vec::with_capacity(addresses.len() * 160), Checked::default());
     for (at, (address, found)) in addresses.iter().zip(&found).enumerate() {
         if from + at > 0 {
             out.push(b',');
         }
-        ask.told(found).write_json(&mut out, address);
+        checked.note(ask.told(found)).write_json(&mut out, address);
     }
+    ask.checked(checked);
     Ok(out.into())
 }

@@ -7,6 +7,7 @@ use super::{
     Api,
     answer::{COLUMNS, Told, write_text},
     body::{Blocks, Csv, Rows},
+    counted::Checked,
     find::Ask,
     off_runtime,
     problem::Problem,
@@ -235,11 +236,12 @@ async fn ndjson_block(ask: &Ask, rows: &[u8]) -> Answered {
     let recipients: Vec<Cow<'_, str>> = lines.map(line_recipient).collect();
     let addresses: Vec<&str> = recipients.iter().map(AsRef::as_ref).collect();
     let found = ask.find(ask.channel, &addresses).await?;
-    let mut out = Vec::with_capacity(addresses.len() * 160);
+    let (mut out, mut checked) = (Vec::with_capacity(addresses.len() * 160), Checked::default());
     for (address, found) in addresses.iter().zip(&found) {
-        ask.told(found).write_json(&mut out, address);
+        checked.note(ask.told(found)).write_json(&mut out, address);
         out.push(b'\n');
     }
+    ask.checked(checked);
     Ok(Ok(out.into()))
 }
 
@@ -257,12 +259,13 @@ async fn csv_block(ask: &Ask, columns: Columns, rows: &[u8]) -> Answered {
     let owned: Vec<String> = records.iter().map(address).collect();
     let addresses: Vec<&str> = owned.iter().map(String::as_str).collect();
     let found = ask.find(columns.channel, &addresses).await?;
-    let mut writer = csv_writer(Vec::with_capacity(rows.len() * 2));
+    let (mut writer, mut checked) = (csv_writer(Vec::with_capacity(rows.len() * 2)), Checked::default());
     for (record, found) in records.iter().zip(&found) {
-        if let Err(error) = write_row(&mut writer, record, columns, ask.told(found)) {
+        if let Err(error) = write_row(&mut writer, record, columns, checked.note(ask.told(found))) {
             return Ok(Err(Failed::Rows(error.to_string())));
         }
     }
+    ask.checked(checked);
     Ok(writer.into_inner().map(Bytes::from).map_err(|error| Failed::Rows(error.to_string())))
 }
 

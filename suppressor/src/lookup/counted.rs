@@ -1,5 +1,6 @@
 //! Counts what is asked and how it is answered.
 
+use super::answer::Told;
 use axum::{
     extract::Request,
     middleware::{self, Next},
@@ -16,6 +17,32 @@ pub trait LookupMetrics: Send + Sync + std::fmt::Debug {
     /// A call was answered. `route` is the pattern of its path, or `other` where there is none; `took` ends with the head of
     /// the answer, though a stream goes on after it.
     fn answered(&self, route: &'static str, status: u16, took: Duration);
+
+    /// A part of a check was answered.
+    fn checked(&self, checked: Checked);
+}
+
+/// Recipients of a check, by what was said of them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// May be sent to.
+    pub free: u64,
+    /// Must not be sent to.
+    pub stopped: u64,
+    /// Are no addresses.
+    pub unreadable: u64,
+}
+
+impl Checked {
+    /// Counts an answer, and hands it on.
+    pub(super) fn note<'a>(&mut self, told: Told<'a>) -> Told<'a> {
+        *match told {
+            Told::Free => &mut self.free,
+            Told::Stopped(_) => &mut self.stopped,
+            Told::Unreadable(_) => &mut self.unreadable,
+        } += 1;
+        told
+    }
 }
 
 /// Where no path fits.

@@ -1,6 +1,9 @@
 //! Looking many recipients up at once.
 
-use super::answer::{Question, Told, answer};
+use super::{
+    answer::{Question, Told, answer},
+    counted::{Checked, LookupMetrics},
+};
 use crate::{Policy, Store, StoreError, store::InForce};
 use domain::{AddressError, Channel, Recipient, RecipientKey, Tenant, Timestamp};
 use std::sync::Arc;
@@ -16,6 +19,8 @@ pub(super) struct Ask {
     pub(super) policy: Arc<Policy>,
     /// Ends are compared with this.
     pub(super) now: Timestamp,
+    /// Who counts the answers.
+    pub(super) metrics: Option<Arc<dyn LookupMetrics>>,
 }
 
 /// What the store holds of one address.
@@ -54,6 +59,13 @@ impl Ask {
             found[place] = Ok(row);
         }
         Ok(found)
+    }
+
+    /// Counts answers that are written.
+    pub(super) fn checked(&self, checked: Checked) {
+        if let Some(metrics) = &self.metrics {
+            metrics.checked(checked);
+        }
     }
 
     /// The answer from what was found.

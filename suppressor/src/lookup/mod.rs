@@ -33,7 +33,7 @@ mod routes;
 
 pub use answer::{COLUMNS, Question, Told, answer};
 pub use auth::{ApiToken, Role};
-pub use counted::LookupMetrics;
+pub use counted::{Checked, LookupMetrics};
 pub use kept::{Keeping, Kept, Place};
 pub use policies::{CurrentPolicy, Policies};
 pub use receipts::{Reparse, SpooledReceipts};

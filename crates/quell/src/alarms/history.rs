@@ -42,8 +42,8 @@ impl History {
 
 /// Length of a bucket.
 pub(super) const BUCKET_MS: i64 = 10 * 60 * 1_000;
-const HOUR: usize = 6;
-const DAY: usize = 24 * HOUR;
+pub(super) const HOUR: usize = 6;
+pub(super) const DAY: usize = 24 * HOUR;
 const WEEK: usize = 7 * DAY;
 /// A silence of up to a week is judged by the week before it.
 const KEPT: usize = 2 * WEEK + HOUR;
@@ -91,6 +91,12 @@ impl Rhythm {
         let end = self.buckets.len().checked_sub(1 + ago)?;
         let begin = end.checked_sub(length)?;
         Some(self.buckets.range(begin..end).map(|count| u64::from(*count)).sum())
+    }
+
+    /// How many came from so many buckets ago until so many buckets ago, as far as is known; the newest is the first.
+    pub(super) fn within(&self, from: usize, until: usize) -> u64 {
+        let at = |ago: usize| self.buckets.len().saturating_sub(ago);
+        self.buckets.range(at(from)..at(until)).map(|count| u64::from(*count)).sum()
     }
 
     /// How many were to be expected by now in a window that is silent: as many as came at this time yesterday, and a week

@@ -5,7 +5,7 @@
 
 use super::{
     figures::{By, Figures},
-    history::{History, Rhythm},
+    history::{self, History, Rhythm},
 };
 use std::collections::BTreeMap;
 
@@ -17,6 +17,9 @@ const DAY: i64 = 24 * HOUR;
 const DELTAS: &str = "quell_suppressor_deltas_total";
 const EVENTS: &str = "quell_suppressor_events_total";
 const WEBHOOKS: &str = "quell_gateway_webhooks_total";
+const CHECKED: &str = "quell_lookup_checked_total";
+/// There wherever a gateway is.
+const GATEWAY: &str = "quell_gateway_in_flight_requests";
 const NORMALIZER_DEAD: &str = "quell_normalizer_dead_letters_total";
 const STAGE_RECORDS: &str = "quell_stage_records_total";
 const STORE_ERRORS: &str = "quell_store_errors_total";
@@ -38,6 +41,8 @@ pub(super) const READ: &[&str] = &[
     DELTAS,
     EVENTS,
     WEBHOOKS,
+    CHECKED,
+    GATEWAY,
     NORMALIZER_DEAD,
     STAGE_RECORDS,
     STORE_ERRORS,
@@ -143,6 +148,7 @@ rules! {
     COMPLAINTS "QuellComplaintRateHigh" 5 * MINUTE, "stop the campaign; look at whom it went to and how they signed up";
     INCIDENT "QuellIncidentOpen" 0, "see which mailbox bounces; confirm or undo the incident";
     SILENT "QuellWebhooksSilent" 2 * MINUTE, "see at the provider whether webhooks are on, where they go and what it says of failures";
+    UNHEARD "QuellNoWebhooksAfterSend" 10 * MINUTE, "see at the provider whether webhooks are set up at all, where they go and what it says of failures";
     REFUSED "QuellWebhooksRefused" 5 * MINUTE, "compare the source's secrets with the provider's; the cause names the check";
     TURNED_AWAY "QuellWebhooksTurnedAway" 5 * MINUTE, "see what is full or away: the log, the disk, the store";
     LOG_AWAY "QuellLogAway" 2 * MINUTE, "see to the brokers; the spool keeps what comes meanwhile";
@@ -165,6 +171,10 @@ pub(super) struct Rules {
     limits: Limits,
     history: History,
     rhythms: BTreeMap<[String; 2], Rhythm>,
+    /// Recipients that were free to be sent to.
+    cleared: Rhythm,
+    /// Webhooks of any source.
+    taken: Rhythm,
 }
 
 /// One look.
@@ -194,7 +204,8 @@ impl Look<'_> {
 
 impl Rules {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, history: History::default(), rhythms: BTreeMap::new() }
+        let (cleared, taken) = (Rhythm::default(), Rhythm::default());
+        Self { limits, history: History::default(), rhythms: BTreeMap::new(), cleared, taken }
     }
 
     /// Judges the figures of this moment. What is not named in the answer is well.
@@ -204,6 +215,7 @@ impl Rules {
         self.rates(&mut look);
         self.webhooks(&mut look);
         self.silence(&mut look);
+        self.unheard(&mut look);
         self.spool(&mut look);
         self.pipeline(&mut look);
         self.sync(&mut look);
@@ -311,6 +323,26 @@ impl Rules {
             );
             look.add(SILENT, &format!("{provider}/{source}"), Level::of(missed.is_some()), Severity::Critical, summary);
         }
+    }
+
+    /// Who asks whom to leave out sends, and of what was sent something is told within two hours. Only a process that takes
+    /// webhooks knows that none came.
+    fn unheard(&mut self, look: &mut Look<'_>) {
+        const LATE: usize = 2 * history::HOUR;
+        if look.by(GATEWAY, []).is_empty() {
+            return;
+        }
+        let total = |values: By<0>| values.into_values().sum();
+        let cleared = look.figures.by(CHECKED, [], |label| label("answer") == "free");
+        self.cleared.observe(look.now_ms, total(cleared));
+        let taken =
+            look.figures.by(WEBHOOKS, [], |label| label("provider") != "unknown" && label("status").starts_with('2'));
+        self.taken.observe(look.now_ms, total(taken));
+        let n = self.cleared.within(history::DAY + LATE, LATE);
+        let is_bad = n >= 1_000 && self.taken.within(history::DAY + LATE, 0) == 0;
+        let summary =
+            format!("no webhook comes, though in the day until two hours ago {n} recipients were free to be sent to");
+        look.add(UNHEARD, "", Level::of(is_bad), Severity::Warning, summary);
     }
 
     fn spool(&self, look: &mut Look<'_>) {

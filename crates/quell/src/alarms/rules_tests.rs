@@ -250,6 +250,47 @@ fn silence_of_days_is_one_alarm_until_webhooks_come_again() {
     assert_eq!(world.pass(60, steadily), ["-QuellWebhooksSilent drip/default"]);
 }
 
+/// Minutes of a world with a gateway; a campaign is checked before each minute in `sends`, and webhooks come when they do.
+fn told_of_sends(minutes: i64, sends: &[(i64, f64)], comes: impl Fn(i64) -> bool) -> Vec<String> {
+    let mut world = World::new();
+    let (mut free, mut taken) = (0.0, 0.0);
+    world.pass(minutes, |figures, minute| {
+        free += sends.iter().filter(|(at, _)| *at == minute).map(|(_, n)| n).sum::<f64>();
+        taken += if comes(minute) { 1.0 } else { 0.0 };
+        figures.set(GATEWAY, &[], 0.0);
+        figures.set(CHECKED, &[("answer", "free")], free);
+        figures.set(CHECKED, &[("answer", "stopped")], 100.0 * free);
+        webhooks(figures, "202", "", taken);
+    })
+}
+
+#[test]
+fn mail_of_which_nobody_tells_is_an_alarm() {
+    let raised = "+QuellNoWebhooksAfterSend  Warning";
+    let resolved = "-QuellNoWebhooksAfterSend ";
+    let day = 24 * 60;
+    let campaign = [(60, 50_000.0)];
+    assert_eq!(told_of_sends(170, &campaign, |_| false), [""; 0], "something may still come");
+    assert_eq!(told_of_sends(5 * 60, &campaign, |_| false), [raised], "webhooks were never set up");
+    assert_eq!(told_of_sends(2 * day, &campaign, |_| false), [raised, resolved], "a day later it is forgotten");
+    assert_eq!(told_of_sends(5 * 60, &campaign, |minute| minute == 250), [raised, resolved], "they come after all");
+    assert_eq!(told_of_sends(2 * day, &campaign, |minute| minute == 70), [""; 0], "one bounce is a sign of life");
+    assert_eq!(told_of_sends(2 * day, &[(60, 999.0)], |_| false), [""; 0], "too few to tell");
+    assert_eq!(told_of_sends(2 * day, &[], |_| false), [""; 0], "nothing is sent");
+    let weekly = [(60, 2_000.0), (7 * day, 2_000.0)];
+    let told = told_of_sends(8 * day, &weekly, |minute| minute % 20 == 0 && (60..200).contains(&minute));
+    assert_eq!(told, [raised], "the second campaign of a sender whose rhythm nobody knows");
+}
+
+#[test]
+fn a_process_without_a_gateway_misses_no_webhooks() {
+    let mut world = World::new();
+    let told = world.pass(10 * 60, |figures, _| {
+        figures.set(CHECKED, &[("answer", "free")], 50_000.0);
+    });
+    assert_eq!(told, [""; 0]);
+}
+
 #[test]
 fn dead_letters_are_told_by_reason() {
     let mut world = World::new();

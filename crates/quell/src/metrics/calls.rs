@@ -4,7 +4,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 use service::telemetry::{LATENCY_SECONDS, Metrics, TelemetryError};
 use std::time::Duration;
 use suppressor::{
-    lookup::LookupMetrics,
+    lookup::{Checked, LookupMetrics},
     store::timed::{Operation, StoreWatch},
 };
 
@@ -46,11 +46,19 @@ impl StoreWatch for StoreCalls {
 pub(crate) struct LookupCalls {
     requests: IntCounterVec,
     seconds: HistogramVec,
+    /// Free, stopped, unreadable.
+    checked: [IntCounter; 3],
 }
 
 impl LookupCalls {
     pub(crate) fn new(metrics: &Metrics) -> Result<Self, TelemetryError> {
+        let checked = metrics.counters(
+            "quell_lookup_checked_total",
+            "Recipients of checks by the answer: free to be sent to, stopped, or unreadable.",
+            &["answer"],
+        )?;
         Ok(Self {
+            checked: ["free", "stopped", "unreadable"].map(|answer| checked.with_label_values(&[answer])),
             requests: metrics.counters(
                 "quell_lookup_requests_total",
                 "Calls to the lookup API by the pattern of their path and their status.",
@@ -73,6 +81,12 @@ impl LookupMetrics for LookupCalls {
         let status = std::str::from_utf8(&digits).unwrap_or_default();
         self.requests.with_label_values(&[route, status]).inc();
         self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    fn checked(&self, Checked { free, stopped, unreadable }: Checked) {
+        for (counter, n) in self.checked.iter().zip([free, stopped, unreadable]) {
+            counter.inc_by(n);
+        }
     }
 }
 
@@ -102,7 +116,12 @@ mod tests {
         let calls = LookupCalls::new(&metrics).unwrap();
         calls.answered("/v1/check", 200, Duration::from_millis(3));
         calls.answered("/v1/check", 404, Duration::from_millis(3));
+        calls.checked(Checked { free: 5, stopped: 2, unreadable: 0 });
+        calls.checked(Checked { free: 1, stopped: 0, unreadable: 0 });
         let text = metrics.render();
+        for (answer, n) in [("free", 6), ("stopped", 2), ("unreadable", 0)] {
+            assert!(text.contains(&format!("quell_lookup_checked_total{{answer=\"{answer}\"}} {n}\n")), "{text}");
+        }
         assert!(text.contains("quell_lookup_requests_total{route=\"/v1/check\",status=\"404\"} 1\n"), "{text}");
         assert!(text.contains("quell_lookup_seconds_count{route=\"/v1/check\"} 2\n"), "{text}");
     }

@@ -1,7 +1,7 @@
 //! Every answer is counted under the pattern of its path.
 
-use super::bed::{Bed, send, token};
-use crate::lookup::{LookupDeps, LookupLimits, LookupMetrics, Role, router};
+use super::bed::{Bed, hard, send, token};
+use crate::lookup::{Checked, LookupDeps, LookupLimits, LookupMetrics, Role, router};
 use axum::body::Body;
 use std::{
     sync::{Arc, Mutex},
@@ -9,12 +9,16 @@ use std::{
 };
 
 #[derive(Debug, Default)]
-struct Heard(Mutex<Vec<(&'static str, u16)>>);
+struct Heard(Mutex<Vec<(&'static str, u16)>>, Mutex<Vec<Checked>>);
 
 impl LookupMetrics for Heard {
     fn answered(&self, route: &'static str, status: u16, took: Duration) {
         assert!(took < Duration::from_secs(5));
         self.0.lock().unwrap().push((route, status));
+    }
+
+    fn checked(&self, checked: Checked) {
+        self.1.lock().unwrap().push(checked);
     }
 }
 
@@ -37,4 +41,23 @@ async fn every_answer_is_counted() {
         send(router.clone(), request.body(Body::empty()).unwrap()).await;
     }
     assert_eq!(*heard.0.lock().unwrap(), calls.map(|(_, _, _, route, status)| (route, status)));
+}
+
+#[tokio::test]
+async fn what_a_check_says_is_counted_in_every_form() {
+    let (bed, heard) = (Bed::new(), Arc::new(Heard::default()));
+    bed.tell(hard("dead@example.com", 0));
+    bed.settle().await;
+    let deps = Bed::deps(&bed.store, &bed.log, &bed.clock, Vec::new(), true, LookupLimits::default());
+    let router = router(LookupDeps { metrics: Some(heard.clone()), ..deps });
+    let forms = [
+        ("application/json", r#"{"recipients":["dead@example.com","jane@example.com","joe@example.com","nobody"]}"#),
+        ("application/x-ndjson", "dead@example.com\njane@example.com\n\"joe@example.com\"\nnobody\n"),
+        ("text/csv", "email\ndead@example.com\njane@example.com\njoe@example.com\nnobody\n"),
+    ];
+    for (form, body) in forms {
+        let request = http::Request::builder().method("POST").uri("/v1/check").header("content-type", form);
+        assert_eq!(send(router.clone(), request.body(Body::from(body)).unwrap()).await.status, 200, "{form}");
+    }
+    assert_eq!(*heard.1.lock().unwrap(), [Checked { free: 2, stopped: 1, unreadable: 1 }; 3]);
 }

@@ -129,6 +129,9 @@ fn store() -> Vec<Panel> {
             "sum by (route, status) (rate(quell_lookup_requests_total[$__rate_interval]))",
             "{{route}} {{status}}",
         ),
+        Panel::stack("recipients checked")
+            .unit("ops")
+            .query("sum by (answer) (rate(quell_lookup_checked_total[$__rate_interval]))", "{{answer}}"),
         Panel::lines("time of a lookup, 99 %")
             .unit("s")
             .limits(&[(0.5, YELLOW), (5.0, RED)])

@@ -84,15 +84,18 @@ fn escape_at(before: &str, text: &str) -> usize {
 fn quoted_before(text: &str) -> Option<Range<usize>> {
     let escapes = |text: &str| text.len() - text.trim_end_matches('\\').len();
     let closed = text.strip_suffix('"')?;
-    let level = escapes(closed);
-    let end = closed.len() - level;
+    let escaped = escapes(closed);
+    let end = closed.len() - escaped;
     // Behind these a quote begins a string, which begins with the sign.
     let is_end = |last: char| !last.is_whitespace() && !":,[{(=<\"".contains(last);
     closed[..end].chars().next_back().filter(|last| is_end(*last))?;
     let earliest = (end.saturating_sub(QUOTED_BYTES_MAX)..end).find(|at| text.is_char_boundary(*at))?;
     let near = &text[earliest..end];
-    let (quote, _) = near.rmatch_indices('"').find(|(quote, _)| escapes(&near[..*quote]) == level)?;
-    Some(earliest + quote + 1..end)
+    // What the part ends with may be escapes itself: they come in pairs, and the others are the quote's.
+    (0..=escaped).rev().step_by(2).find_map(|level| {
+        let (quote, _) = near.rmatch_indices('"').find(|(quote, _)| escapes(&near[..*quote]) == level)?;
+        Some(earliest + quote + 1..closed.len() - level)
+    })
 }
 
 fn has_host(text: &str) -> bool {
@@ -129,6 +132,8 @@ mod tests {
             (r#"{"why":"no \"jane doe\"@example.com"}"#, r#"{"why":"no \"j***\"@example.com"}"#),
             (r#"why="{\"to\":\"\\\"jane \\\\\\\"x y\\\"@a.de\"}""#, r#"why="{\"to\":\"\\\"j***\\\"@a.de\"}""#),
             (r#""a "b\" c"@example.com"#, r#""a "b***"@example.com"#),
+            (r#"to "jane\\"@example.com"#, r#"to "j***"@example.com"#),
+            (r#"{"why":"no \"jane\\\\\"@example.com"}"#, r#"{"why":"no \"j***\"@example.com"}"#),
             (r#"<"Ünal é"@exämple.com>"#, r#"<"Ü***"@exämple.com>"#),
             (
                 r#"{"@type":"a","@id":"@b","to": "@c"} ["@d","e"] Some("@f") x="@g" ""@h"#,

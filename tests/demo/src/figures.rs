@@ -6,7 +6,7 @@ use crate::{
     fakes::Account,
     play::Played,
     readback,
-    readback::{Metrics, Row},
+    readback::{Alarm, Metrics, Row},
     report::{Report, bar, grouped, percent},
     story::{Standings, Story},
 };
@@ -26,6 +26,8 @@ pub(crate) struct Found {
     pub(crate) metrics: Metrics,
     /// Everything in force.
     pub(crate) rows: Vec<Row>,
+    /// The alarms that are on.
+    pub(crate) alarms: Vec<Alarm>,
     /// The campaign.
     pub(crate) filtered: Filtered,
     /// What each fake provider holds and went through.
@@ -41,7 +43,22 @@ pub(crate) fn report(story: &Story, found: &Found) -> Report {
     state(&mut report, story, found);
     campaign(&mut report, story, &found.filtered);
     providers(&mut report, found);
+    alarms(&mut report, &found.alarms);
     report
+}
+
+/// The alarm that so many failing addresses in an hour are to raise.
+pub(crate) const SPIKE: &str = "QuellSuppressionSpike";
+
+fn alarms(report: &mut Report, alarms: &[Alarm]) {
+    report.section("Alarms (GET /alarms; no Prometheus watches)");
+    let state = |alarm: Option<&Alarm>| if alarm.is_some() { "raised" } else { "silent" }.to_owned();
+    let spike = alarms.iter().find(|alarm| alarm.alarm == SPIKE);
+    let summary = spike.map_or("", |alarm| &alarm.summary);
+    report.check(SPIKE, state(spike), "raised".to_owned(), summary);
+    for other in alarms.iter().filter(|alarm| alarm.alarm != SPIKE) {
+        report.measure(&other.alarm, state(Some(other)), &other.summary);
+    }
 }
 
 fn webhooks(report: &mut Report, story: &Story, found: &Found) {

@@ -170,12 +170,14 @@ async fn play_story(
     let all = Until::AllTold(&["sendgrid", "mailgun", "postmark"]);
     let metrics = readback::settle(&http, &addresses.admin, n_webhooks, all, progress).await?;
 
+    progress.say("waiting for the alarm that so many failing addresses raise");
+    let alarms = readback::alarms(&http, &addresses.admin, figures::SPIKE).await?;
     progress.say("reading back everything in force");
     let rows = readback::export(&http, &addresses.lookup).await?;
     progress.say(&format!("filtering the next campaign of {} by quell filter", grouped(story.campaign.len())));
     let filtered =
         campaign::filter(story, quell, &addresses.lookup).await.context("the next campaign could not be filtered")?;
-    Ok(Found { email, sms, metrics, rows, filtered, accounts: fakes.accounts(), mailgun_told_while_down })
+    Ok(Found { email, sms, metrics, rows, alarms, filtered, accounts: fakes.accounts(), mailgun_told_while_down })
 }
 
 /// Where to look, and three commands to try.
@@ -187,7 +189,7 @@ fn farewell(story: &Story, addresses: &Addresses, quell: &Quell) -> String {
     let quell = quell.binary().display();
     format!(
         "\nIt stays up:\n  webhooks    http://{gateway}/webhooks/{{provider}}\n  lookup API  http://{lookup}/v1/openapi.json\n  \
-         metrics     http://{admin}/metrics\n\nThree commands to try, in another terminal:\n  \
+         metrics     http://{admin}/metrics\n  alarms      http://{admin}/alarms\n\nThree commands to try, in another terminal:\n  \
          {quell} why {bounced} --api http://{lookup}\n  \
          {quell} check {bounced} {unknown} --api http://{lookup}\n  \
          {quell} release {bounced} --by visitor --note 'the mailbox is back' --api http://{lookup}\n\nCtrl-C ends it.\n"

@@ -70,6 +70,31 @@ impl Metrics {
     }
 }
 
+/// An alarm that is on.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Alarm {
+    pub(crate) alarm: String,
+    /// What is wrong, in a sentence.
+    pub(crate) summary: String,
+}
+
+/// The alarms that are on, once this one is among them; without it if it does not come.
+pub(crate) async fn alarms(http: &Http, admin: &str, awaited: &str) -> anyhow::Result<Vec<Alarm>> {
+    #[derive(Deserialize)]
+    struct Alarms {
+        firing: Vec<Alarm>,
+    }
+    let begun = Instant::now();
+    loop {
+        let text = http.get(&format!("http://{admin}/alarms")).await?;
+        let Alarms { firing } = serde_json::from_str(&text).context("the alarms cannot be read")?;
+        if firing.iter().any(|one| one.alarm == awaited) || begun.elapsed() > SETTLE_MAX {
+            return Ok(firing);
+        }
+        tokio::time::sleep(POLL_EVERY).await;
+    }
+}
+
 /// How far the records have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {

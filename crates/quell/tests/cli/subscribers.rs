@@ -223,6 +223,54 @@ fn webhooks_arrive_once_each_whatever_is_killed() {
     assert!(!log.contains("@example.com") && !log.contains("whsec_"), "{log}");
 }
 
+/// What the library of Standard Webhooks says of each post by each secret, once there are so many.
+#[track_caller]
+fn as_the_library_verifies(output: &Path, number: usize) -> Vec<Value> {
+    let began = Instant::now();
+    loop {
+        let text = crate::instance::read(output);
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        if lines.len() >= number {
+            return lines;
+        }
+        assert!(began.elapsed() < PATIENCE, "{} of {number} came", lines.len());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn the_library_of_standard_webhooks_verifies_what_is_posted() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = here.join("../../target/standard-webhooks/bin/python");
+    assert!(python.exists(), "no {}: `./dev test` makes it, and so does `./dev webhooks-tool`", python.display());
+    let mut instance = Instance::prepare(2);
+    let [port] = free_ports();
+    let one = instance.write("secret", SECRET).display().to_string();
+    let two = instance.write("secret2", OTHER_SECRET).display().to_string();
+    let to = format!("url = \"http://127.0.0.1:{port}/\"\nallow_private = true");
+    instance.configure(&format!(
+        "[alarms]\nevery_s = 1\nsuppressions_per_hour = 2\n{to}\nsecrets = [\"file:{two}\"]\n\
+         [[subscriber]]\nname = \"crm\"\n{to}\nsecrets = [\"file:{one}\", \"file:{two}\"]\n"
+    ));
+    let output = instance.write("verified", "");
+    let file = std::fs::OpenOptions::new().append(true).open(&output).expect("it is there");
+    let third = "whsec_b3RoZXJzIGhhdmUgb3RoZXIgc2VjcmV0cyE=";
+    let mut receiver = Command::new(python);
+    receiver.arg("-B").arg(here.join("tests/cli/standard_webhooks/receive.py")).arg(port.to_string());
+    let _receiver = Killed(receiver.args([SECRET, OTHER_SECRET, third]).stdout(file).spawn().expect("Python runs"));
+    instance.begin();
+    tell(&instance, "bounced_hard", 0..3, "2026-01-20T10:00:00Z");
+    let mut types: Vec<Value> = Vec::new();
+    for line in as_the_library_verifies(&output, 4) {
+        assert_eq!(line["changed"], json!([null, null, null]), "{line}");
+        types.push(line["types"].clone());
+    }
+    types.sort_by_key(Value::to_string);
+    let suppressed = "quell.suppression.suppressed";
+    let (delta, alarm) = (json!([suppressed, suppressed, null]), json!([null, "quell.alarm.raised", null]));
+    assert_eq!(types, [delta.clone(), delta.clone(), delta, alarm]);
+}
+
 #[test]
 fn a_subscriber_that_cannot_work_is_told_before_anything_starts() {
     let check = |keys: &str, expected: &str| {

@@ -17,3 +17,4 @@ mod restore;
 mod serve;
 mod store;
 mod topics;
+mod traces;

@@ -46,7 +46,16 @@ struct Done {
 struct Count {
     action: &'static str,
     result: &'static str,
-    delay_ms: Option<i64>,
+    delays: Option<Delays>,
+}
+
+/// How long it took until the provider had a delta, in milliseconds.
+#[derive(Debug)]
+struct Delays {
+    /// Since the receipt of what brought it about.
+    receipt: i64,
+    /// Since its record's time.
+    record: i64,
 }
 
 /// One account's lane.
@@ -219,7 +228,10 @@ impl Lane {
                 self.counts.push(Count {
                     action: outcome::action(delta.change),
                     result: ending.result,
-                    delay_ms: taken.map(|at_ms| at_ms.saturating_sub(delta.decided_at.as_millis())),
+                    delays: taken.map(|at_ms| Delays {
+                        receipt: at_ms.saturating_sub(delta.decided_at.as_millis()),
+                        record: at_ms.saturating_sub(consumed.record.timestamp_ms),
+                    }),
                 });
                 outcome::output(&self.account, consumed, delta, ending, self.clock.now_micros())
             }
@@ -240,11 +252,15 @@ impl Lane {
     /// Counts what became of the batch that is committed.
     fn count(&mut self) {
         let account = self.account.name.as_str();
-        let delays = self.metrics.delta_delay.with_label_values(&[account]);
-        for Count { action, result, delay_ms } in self.counts.drain(..) {
+        let since_receipt = self.metrics.delta_delay.with_label_values(&[account]);
+        let since_record = self.metrics.provider_delay.with_label_values(&[account]);
+        // The log's clock may be ahead of ours.
+        let seconds = |ms: i64| ms.max(0) as f64 / 1_000.0;
+        for Count { action, result, delays } in self.counts.drain(..) {
             self.metrics.outcomes.with_label_values(&[account, action, result]).inc();
-            if let Some(delay_ms) = delay_ms {
-                delays.observe(delay_ms.max(0) as f64 / 1_000.0);
+            if let Some(Delays { receipt, record }) = delays {
+                since_receipt.observe(seconds(receipt));
+                since_record.observe(seconds(record));
             }
         }
     }

@@ -14,6 +14,7 @@ pub struct Metrics {
     pub(crate) retries: IntCounterVec,
     pub(crate) call_seconds: HistogramVec,
     pub(crate) delta_delay: HistogramVec,
+    pub(crate) provider_delay: HistogramVec,
     pub(crate) budget_left: IntGaugeVec,
     pub(crate) blocked: IntGaugeVec,
     pending: IntGaugeVec,
@@ -44,6 +45,12 @@ impl Metrics {
             delta_delay: metrics.histograms(
                 "quell_syncer_delta_delay_seconds",
                 "Time from the receipt of what brought a delta about to the provider's taking it.",
+                WORK_SECONDS,
+                &["account"],
+            )?,
+            provider_delay: metrics.histograms(
+                "quell_syncer_provider_delay_seconds",
+                "Time from a delta's record in the log to the provider's taking it.",
                 WORK_SECONDS,
                 &["account"],
             )?,

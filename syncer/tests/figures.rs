@@ -6,6 +6,7 @@ mod support;
 
 use domain::{Delta, Kind, Reason, Scope};
 use event_log::Stage as _;
+use service::Clock as _;
 use std::sync::Arc;
 use support::{Direct, TokioClock, batch, config, fake_of, log_keeping};
 use syncer::{Account, Lane, Metrics, Waiting};
@@ -119,6 +120,21 @@ async fn a_batch_whose_commit_failed_counts_once() {
     let done = "quell_syncer_outcomes_total{account=\"sendgrid-main\",action=\"suppress\",result=\"done\"} 2\n";
     assert!(text.contains(done), "{text}");
     assert_eq!(figure(&shown, "quell_syncer_delta_delay_seconds_count"), Some(2.0));
-    // Since the receipt: they are of another year.
-    assert!(figure(&shown, "quell_syncer_delta_delay_seconds_sum").unwrap() > 86_400.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_to_the_provider_is_told_since_the_receipt_and_since_the_delta_lay_in_the_log() {
+    let (mut lane, _, shown) = lane();
+    // Received a long time before; in the log an hour before, and by a clock that runs ahead.
+    let now_ms = TokioClock::default().now_millis();
+    let mut batch = batch(&[bounced("a@example.com", 100), bounced("b@example.com", 200)]);
+    batch.records[0].record.timestamp_ms = now_ms - 3_600_000;
+    batch.records[1].record.timestamp_ms = now_ms + 3_600_000;
+    lane.process(&batch).await.unwrap();
+    assert_eq!(figure(&shown, "quell_syncer_provider_delay_seconds_count"), None, "not committed");
+    lane.committed(&batch).await.unwrap();
+    let sum = |name: &str| figure(&shown, &format!("quell_syncer_{name}_seconds_sum")).unwrap();
+    assert_eq!(figure(&shown, "quell_syncer_provider_delay_seconds_count"), Some(2.0));
+    assert!((sum("provider_delay") - 3_600.0).abs() < 60.0, "{}", sum("provider_delay"));
+    assert!(sum("delta_delay") > 86_400.0, "they are of another year");
 }

@@ -82,6 +82,8 @@ fn a_signed_webhook_shows_in_every_family_on_its_way() {
         (r#"quell_store_errors_total{operation="apply"}"#, &none),
         (r#"quell_lookup_requests_total{route="/v1/check",status="200"}"#, &some),
         (r#"quell_lookup_seconds_count{route="/v1/check"}"#, &some),
+        (r#"quell_lookup_checked_total{answer="stopped"}"#, &some),
+        (r#"quell_lookup_checked_total{answer="unreadable"}"#, &none),
         (r#"quell_syncer_pending{account="away"}"#, &one),
         (r#"quell_syncer_oldest_pending_seconds{account="away"}"#, &some),
         (r#"quell_syncer_oldest_optout_seconds{account="away"}"#, &none),

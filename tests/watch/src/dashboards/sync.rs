@@ -83,6 +83,11 @@ fn told() -> Vec<Panel> {
             ),
             "{{account}} {{action}} {{result}}",
         ),
+        Panel::lines("delta to provider")
+            .unit("s")
+            .query(&quantile("0.5", "quell_syncer_provider_delay_seconds", CHOSEN, "account"), "{{account}} half")
+            .query(&quantile("0.95", "quell_syncer_provider_delay_seconds", CHOSEN, "account"), "{{account}} 95 %")
+            .help("Over Kafka from the delta's append; in quell up from the webhook."),
         Panel::lines("webhook to provider")
             .unit("s")
             .query(&quantile("0.5", "quell_syncer_delta_delay_seconds", CHOSEN, "account"), "{{account}} half")

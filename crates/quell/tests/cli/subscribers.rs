@@ -223,17 +223,19 @@ fn webhooks_arrive_once_each_whatever_is_killed() {
     assert!(!log.contains("@example.com") && !log.contains("whsec_"), "{log}");
 }
 
-/// What the library of Standard Webhooks says of each post by each secret, once there are so many.
+/// What the library of Standard Webhooks says of each webhook by each secret, once there are so many. One may be posted twice.
 #[track_caller]
 fn as_the_library_verifies(output: &Path, number: usize) -> Vec<Value> {
     let began = Instant::now();
     loop {
         let text = crate::instance::read(output);
-        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        if lines.len() >= number {
-            return lines;
+        // The last line may not be whole yet.
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let by_id: BTreeMap<String, Value> = lines.map(|line| (line["id"].to_string(), line)).collect();
+        if by_id.len() >= number {
+            return by_id.into_values().collect();
         }
-        assert!(began.elapsed() < PATIENCE, "{} of {number} came", lines.len());
+        assert!(began.elapsed() < PATIENCE, "{} of {number} came", by_id.len());
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -45,8 +45,7 @@ impl Cluster {
     pub(crate) fn start() -> anyhow::Result<Arc<Self>> {
         let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let store = std::thread::spawn(|| JvmCql::start(&CqlOptions { durable: true, measured: false }));
-        let broker =
-            JvmKafka::start(&KafkaOptions { settings, secure: false, measured: false }).context("no broker")?;
+        let broker = JvmKafka::start(&KafkaOptions { settings, ..KafkaOptions::default() }).context("no broker")?;
         let store = store.join().map_err(|_| anyhow::anyhow!("the store's thread ended"))?.context("no store")?;
         Ok(Arc::new(Self { broker, store }))
     }

@@ -1,4 +1,4 @@
-//! Apache Kafka of a test's own: one node that is broker and controller, on the local Java machine.
+//! Apache Kafka of a test's own: one node that is broker and controller, or one of each, on the local Java machine.
 
 use super::{
     Kind, ServerError, cache, certificates, clash, free_ports,
@@ -25,6 +25,11 @@ pub struct KafkaOptions {
     pub settings: Vec<(String, String)>,
     /// Adds a listener with TLS and one with TLS and SASL, see [`JvmKafka::security`].
     pub secure: bool,
+    /// The controller is a process of its own and lives on when the broker is killed, as in a cluster. In one process with
+    /// its broker it forgets when that was last heard of, and leaves it the leader until its session is over; markers of a
+    /// transaction that was ending at the kill may then be dropped (`TransactionMarkerChannelManager` of Kafka 4.3,
+    /// "Couldn't find leader endpoint"), and its positions stay open for ever.
+    pub controller_apart: bool,
     /// It is measured: as the server comes, with room and the whole compiler, where tests have something that starts
     /// quickly and stays small.
     pub measured: bool,
@@ -37,6 +42,8 @@ pub struct JvmKafka {
     bootstrap: String,
     security: Option<KafkaSecurity>,
     server: JavaServer,
+    /// Dropped after its broker.
+    _controller: Option<JavaServer>,
 }
 
 /// How to reach the secure listeners of a [`JvmKafka`]. The certificate is for `localhost` and 127.0.0.1. Its user may log
@@ -95,19 +102,10 @@ impl JvmKafka {
         let [port, controller, tls, sasl] = free_ports()?;
         let bootstrap = format!("127.0.0.1:{port}");
         let dir = TempDir::with_prefix("quell-kafka-").map_err(ServerError::io("making a folder for Kafka"))?;
-        let properties = dir.path().join("server.properties");
-        let mut own = vec![
-            ("process.roles", "broker,controller".to_owned()),
-            ("node.id", "1".to_owned()),
-            ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
-            ("controller.listener.names", "CONTROLLER".to_owned()),
-            (
-                "listener.security.protocol.map",
-                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,SASL:SASL_SSL".to_owned(),
-            ),
-            ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
-            ("log.dirs", dir.path().join("data").display().to_string()),
-        ];
+        let roles = if options.controller_apart { Roles::Broker } else { Roles::Both };
+        let cluster = random_id();
+        let mut own = roles.settings(controller, dir.path());
+        own.push(("inter.broker.listener.name", "PLAINTEXT".to_owned()));
         let mut listeners = format!("PLAINTEXT://{bootstrap}");
         let mut security = None;
         if options.secure {
@@ -123,26 +121,27 @@ impl JvmKafka {
             own.extend(secure.settings(&made.store));
             security = Some(secure);
         }
-        own.push(("listeners", format!("{listeners},CONTROLLER://127.0.0.1:{controller}")));
+        let controller = match roles {
+            Roles::Both => {
+                own.push(("listeners", format!("{listeners},{}", listener_of(controller))));
+                None
+            }
+            _ => {
+                own.push(("listeners", listeners.clone()));
+                Some(start_controller(options, class_path, controller, &cluster, security.as_ref())?)
+            }
+        };
         own.push(("advertised.listeners", listeners));
-        let mut text = String::new();
-        let usual = SETTINGS.iter().map(|(name, value)| (*name, *value));
-        let given = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        for (name, value) in own.iter().map(|(name, value)| (*name, value.as_str())).chain(usual).chain(given) {
-            // The last line with a name counts.
-            let _ = writeln!(text, "{name}={value}");
-        }
-        fs::write(&properties, text).map_err(ServerError::io("writing server.properties"))?;
-        format_storage(class_path, &properties, security.as_ref())?;
-        let mut arguments = machine(options.measured);
-        arguments.extend(["-cp".into(), class_path.into(), "kafka.Kafka".into(), properties.into()]);
+        let properties = write_properties(dir.path(), &own, options)?;
+        format_storage(class_path, &properties, &cluster, security.as_ref())?;
+        let arguments = arguments(options, class_path, properties);
         let address = bootstrap.clone();
         let probe = Box::new(move || match probe::kafka(&address)? {
             0 => Err(std::io::ErrorKind::NotConnected.into()),
             _ => Ok(()),
         });
         let server = JavaServer::start(Plan { kind: Kind::Kafka, dir, arguments, probe, patience: PATIENCE })?;
-        Ok(Self { bootstrap, security, server })
+        Ok(Self { bootstrap, security, server, _controller: controller })
     }
 
     /// `host:port` without TLS and login.
@@ -187,6 +186,76 @@ pub(crate) const SETTINGS: &[(&str, &str)] = &[
     ("controlled.shutdown.enable", "false"),
 ];
 
+/// What a process is to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Roles {
+    Both,
+    Broker,
+    Controller,
+}
+
+impl Roles {
+    fn settings(self, controller: u16, dir: &Path) -> Vec<(&'static str, String)> {
+        let (names, node, voter) = match self {
+            Self::Both => ("broker,controller", 1, 1),
+            Self::Broker => ("broker", 1, 2),
+            Self::Controller => ("controller", 2, 2),
+        };
+        vec![
+            ("process.roles", names.to_owned()),
+            ("node.id", node.to_string()),
+            ("controller.quorum.voters", format!("{voter}@127.0.0.1:{controller}")),
+            ("controller.listener.names", "CONTROLLER".to_owned()),
+            (
+                "listener.security.protocol.map",
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,SASL:SASL_SSL".to_owned(),
+            ),
+            ("log.dirs", dir.join("data").display().to_string()),
+        ]
+    }
+}
+
+fn listener_of(controller: u16) -> String {
+    format!("CONTROLLER://127.0.0.1:{controller}")
+}
+
+fn start_controller(
+    options: &KafkaOptions,
+    class_path: &OsStr,
+    port: u16,
+    cluster: &str,
+    security: Option<&KafkaSecurity>,
+) -> Result<JavaServer, ServerError> {
+    let dir = TempDir::with_prefix("quell-kafka-controller-").map_err(ServerError::io("making a folder for Kafka"))?;
+    let mut own = Roles::Controller.settings(port, dir.path());
+    own.push(("listeners", listener_of(port)));
+    let properties = write_properties(dir.path(), &own, options)?;
+    format_storage(class_path, &properties, cluster, security)?;
+    let arguments = arguments(options, class_path, properties);
+    let probe = Box::new(move || probe::connect(&format!("127.0.0.1:{port}")).map(drop));
+    JavaServer::start(Plan { kind: Kind::Kafka, dir, arguments, probe, patience: PATIENCE })
+}
+
+/// `server.properties` in a folder: a process's own settings, the usual ones, and those that the test asks for.
+fn write_properties(dir: &Path, own: &[(&str, String)], options: &KafkaOptions) -> Result<PathBuf, ServerError> {
+    let usual = SETTINGS.iter().map(|(name, value)| (*name, *value));
+    let given = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut text = String::new();
+    for (name, value) in own.iter().map(|(name, value)| (*name, value.as_str())).chain(usual).chain(given) {
+        // The last line with a name counts.
+        let _ = writeln!(text, "{name}={value}");
+    }
+    let properties = dir.join("server.properties");
+    fs::write(&properties, text).map_err(ServerError::io("writing server.properties"))?;
+    Ok(properties)
+}
+
+fn arguments(options: &KafkaOptions, class_path: &OsStr, properties: PathBuf) -> Vec<OsString> {
+    let mut arguments = machine(options.measured);
+    arguments.extend(["-cp".into(), class_path.into(), "kafka.Kafka".into(), properties.into()]);
+    arguments
+}
+
 fn machine(is_measured: bool) -> Vec<OsString> {
     let memory: &[&str] = if is_measured {
         &["-Xms1g", "-Xmx1g", "-XX:+UseParallelGC"]
@@ -204,10 +273,15 @@ fn machine(is_measured: bool) -> Vec<OsString> {
 }
 
 /// Gives the data folder its cluster id, as KRaft asks before the first start, and the user who logs in by SCRAM.
-fn format_storage(class_path: &OsStr, properties: &Path, security: Option<&KafkaSecurity>) -> Result<(), ServerError> {
+fn format_storage(
+    class_path: &OsStr,
+    properties: &Path,
+    cluster: &str,
+    security: Option<&KafkaSecurity>,
+) -> Result<(), ServerError> {
     let mut command = Command::new(java::program("java")?);
     command.args(machine(false)).arg("-cp").arg(class_path);
-    command.args(["kafka.tools.StorageTool", "format", "-t", &random_id(), "-c"]).arg(properties);
+    command.args(["kafka.tools.StorageTool", "format", "-t", cluster, "-c"]).arg(properties);
     if let Some(KafkaSecurity { user, password, .. }) = security {
         command.arg("--add-scram").arg(format!("SCRAM-SHA-512=[name={user},password={password}]"));
     }

@@ -42,7 +42,8 @@ impl Cluster {
         let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         // The commit log is synced every ten seconds, as Cassandra and ScyllaDB come.
         let store = std::thread::spawn(|| JvmCql::start(&CqlOptions { durable: false, measured: true }));
-        let broker = JvmKafka::start(&KafkaOptions { settings, secure: false, measured: true }).context("no broker")?;
+        let broker = JvmKafka::start(&KafkaOptions { settings, measured: true, ..KafkaOptions::default() })
+            .context("no broker")?;
         let store = store.join().map_err(|_| anyhow::anyhow!("the store's thread ended"))?.context("no store")?;
         let (directory, quell) = (run_directory(&options.data)?, std::path::absolute(&options.quell)?);
         let cluster = Self { broker, store, keys: Arc::new(Keys::new()?), quell, directory };

@@ -3,15 +3,20 @@
 use crate::{
     harness::*,
     kafka::{assert_each_once, eventually, fill},
-    kafka_bed::{Bed, PrefixedLog, PrefixedSession, config},
+    kafka_bed::{Bed, PATIENCE, PrefixedLog, PrefixedSession, config},
 };
 use event_log::{Append, AppendError, CommitError, Polled, Session, kafka::KafkaConfig};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    producer::{BaseProducer, Producer},
+};
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use testkit::servers::{JvmKafka, KafkaOptions};
 
@@ -50,18 +55,23 @@ fn n_copied(log: &PrefixedLog) -> u64 {
     n.len() as u64
 }
 
-/// For a broker that is killed though there is no other. Started again, it takes itself for the leader until its former
-/// self's registration has run out; a transaction that it rolls back within that time, because its timeout has passed,
-/// ends without a marker in the partitions ("likely deleted already and hence can be skipped", `TransactionMarkerChannelManager`
-/// of Kafka 4.3), and the next commit of the same producer makes the rolled back records visible. So: look for timeouts
-/// late, and let the registration run out soon. With several brokers a partition has another leader by then.
+/// After so long the controller gives a killed broker up.
+const MISSED_AFTER: Duration = Duration::from_secs(3);
+
+/// For a broker that is killed though there is no other. Started again before it was given up, it takes itself for the leader
+/// until its former self is; a transaction that ends within that time ends without a marker in the partitions ("likely
+/// deleted already and hence can be skipped", `TransactionMarkerChannelManager` of Kafka 4.3): its positions stay open for
+/// ever, and the next commit of the same producer makes rolled back records visible. So: a controller that lives on and soon
+/// misses it, and nobody who looks for timeouts early. With several brokers a partition has another leader by then.
 fn alone_and_killed() -> KafkaOptions {
+    let session_timeout = MISSED_AFTER.as_millis().to_string();
     let settings = [
         ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "60000"),
-        ("broker.session.timeout.ms", "3000"),
+        ("broker.session.timeout.ms", &session_timeout),
+        ("broker.heartbeat.interval.ms", "1000"),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    KafkaOptions { settings, ..KafkaOptions::default() }
+    KafkaOptions { settings, controller_apart: true, ..KafkaOptions::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,10 +83,12 @@ async fn a_broker_that_dies_and_comes_back_loses_and_doubles_nothing() {
     let copier = copy_on(&log, &stop, &n_restarts);
     eventually("it copies", || n_copied(&log) >= 20);
     kafka.kill().unwrap();
+    let killed = Instant::now();
     // In flight while nobody is there: it waits, or is told that it may not have arrived.
     let unsure = log.append("events", None, record("late", "late")).await;
     assert!(matches!(unsure, Err(AppendError::Unavailable(_))), "{unsure:?}");
     assert!(log.log.writable().is_err(), "readiness follows");
+    assert!(killed.elapsed() > MISSED_AFTER * 2, "the controller may take it for alive");
     kafka.start_again().unwrap();
     let mut sent = 0;
     while log.append("events", None, record("again", "again")).await.is_err() {
@@ -122,7 +134,7 @@ async fn a_partition_that_cannot_begin_holds_up_no_other() {
     let log = bed.log();
     let mut leaves = log.session("events");
     leaves.until_assigned(3);
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     drop(leaves);
     assert!(began.elapsed() < Duration::from_secs(10), "who leaves with a partition that waits does not hang");
 
@@ -172,12 +184,12 @@ async fn a_commit_of_unknown_result_ends_the_session_and_the_next_owner_reads_th
         let result = tokio::task::block_in_place(|| {
             std::thread::scope(|scope| {
                 let commit = scope.spawn(|| session.commit(&batch, &copy_to("single", &batch)));
-                let until = std::time::Instant::now() + Duration::from_millis(2 * n);
-                while std::time::Instant::now() < until && !commit.is_finished() {
+                let until = Instant::now() + Duration::from_millis(2 * n);
+                while Instant::now() < until && !commit.is_finished() {
                     std::thread::yield_now();
                 }
                 kafka.pause().unwrap();
-                let began = std::time::Instant::now();
+                let began = Instant::now();
                 while began.elapsed() < FROZEN_MAX && !commit.is_finished() {
                     std::thread::sleep(Duration::from_millis(10));
                 }
@@ -207,4 +219,48 @@ async fn a_commit_of_unknown_result_ends_the_session_and_the_next_owner_reads_th
         });
     });
     assert_each_once(&log, "single", 40).await;
+}
+
+/// A transaction of somebody else over the group's positions: where they stand is not known before it has ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn positions_in_an_open_transaction_are_waited_for() {
+    let bed = Bed::new().await;
+    let log = bed.log();
+    fill(&log, "events", 40).await;
+    let (group, topic) = (log.name(GROUP), log.name("events"));
+    let mut native = ClientConfig::new();
+    native.set("bootstrap.servers", &bed.config.brokers);
+    let consumer: BaseConsumer = native.clone().set("group.id", &group).create().unwrap();
+    let other: BaseProducer = native.set("transactional.id", format!("{group}-other")).create().unwrap();
+    other.init_transactions(PATIENCE).unwrap();
+    other.begin_transaction().unwrap();
+    let mut positions = TopicPartitionList::new();
+    positions.add_partition_offset(&topic, 0, Offset::Offset(1)).unwrap();
+    other.send_offsets_to_transaction(&positions, &consumer.group_metadata().unwrap(), PATIENCE).unwrap();
+
+    let mut session = log.session("events");
+    session.until_assigned(3);
+    let mut ours = session.session.partitions();
+    ours.sort_unstable();
+    assert_eq!(ours, [1, 2, 3], "it holds up no other");
+    let (mut read, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+    let in_others = kept(&log, "events", 1).await.len() + kept(&log, "events", 2).await.len();
+    let in_others = in_others + kept(&log, "events", 3).await.len();
+    while read.len() < in_others {
+        assert!(Instant::now() < deadline, "{} of {in_others}: {session:?}", read.len());
+        let Polled::Batch(batch) = session.poll_once(SOON).unwrap() else { continue };
+        session.commit(&batch, &nothing_for(&batch)).unwrap();
+        read.extend(values(&batch));
+    }
+    assert!(in_others > 0 && session.session.partitions().len() == 3, "{session:?}");
+    other.abort_transaction(PATIENCE).unwrap();
+    session.until_assigned(4);
+    while read.len() < 40 {
+        let batch = poll(&mut session, &LIMITS).unwrap();
+        session.commit(&batch, &nothing_for(&batch)).unwrap();
+        read.extend(values(&batch));
+    }
+    read.sort_unstable();
+    read.dedup();
+    assert_eq!(read.len(), 40, "each once");
 }

@@ -17,8 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often is asked where waiting partitions begin.
-const ASK_EVERY: Duration = Duration::from_millis(200);
+/// After so long is asked again where waiting partitions begin.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// While others are at work they have so many times as long as the question took.
+const ASK_REST: u32 = 4;
 
 impl KafkaSession {
     /// Answers all changes, and begins what can begin.
@@ -33,7 +35,7 @@ impl KafkaSession {
             self.metadata = None;
             lock(&self.told.changes).pop_front();
         }
-        let is_time = self.starts_asked.is_none_or(|at| at.elapsed() >= ASK_EVERY);
+        let is_time = self.ask_starts_at.is_none_or(|at| Instant::now() >= at);
         // Taking a partition would tell librdkafka that nothing is lost.
         if self.unbegun.is_empty() || !is_time || self.consumer.assignment_lost() {
             return Ok(());
@@ -89,8 +91,10 @@ impl KafkaSession {
 
     /// Finds out where the waiting partitions begin, and begins those of which that is told. Whether there were any.
     fn begin(&mut self, is_answer: bool) -> Result<bool, SessionError> {
+        let began = Instant::now();
         let (starts, waiting) = self.find_starts()?;
-        self.starts_asked = Some(Instant::now());
+        let rest = if self.cursors.is_empty() { Duration::ZERO } else { began.elapsed() * ASK_REST };
+        self.ask_starts_at = Some(Instant::now() + rest.max(ASK_AGAIN));
         self.tell_of(&waiting);
         if starts.is_empty() && !is_answer {
             return Ok(false);

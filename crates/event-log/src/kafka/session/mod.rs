@@ -99,8 +99,8 @@ pub struct KafkaSession {
     buffers: Buffers,
     /// Partitions that were given to us and cannot begin yet; since when the group's position lies beyond the end.
     unbegun: BTreeMap<u32, Option<Instant>>,
-    /// When was asked last where they begin.
-    starts_asked: Option<Instant>,
+    /// Not before that is asked again where they begin.
+    ask_starts_at: Option<Instant>,
     /// When was asked last where the partitions end.
     ends_asked: Option<Instant>,
     pace: Pace,
@@ -164,7 +164,7 @@ impl KafkaLog {
             cursors: Vec::new(),
             buffers: Buffers::default(),
             unbegun: BTreeMap::new(),
-            starts_asked: None,
+            ask_starts_at: None,
             ends_asked: None,
             pace: Pace::default(),
             waits_to_join: Wait::default(),

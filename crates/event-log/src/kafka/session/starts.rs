@@ -7,11 +7,18 @@ use super::{
     KafkaSession, SLICE, list, number,
 };
 use crate::SessionError;
-use rdkafka::{Offset, consumer::Consumer};
+use rdkafka::{
+    Offset,
+    consumer::Consumer,
+    error::{KafkaError, RDKafkaErrorCode},
+};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
+
+/// So many questions for committed positions are under way at once.
+const ASKED_AT_ONCE: usize = 32;
 
 /// A committed position beyond the end may be a replica that has not caught up yet; after so long it is an error.
 const BEYOND_FOR: Duration = Duration::from_secs(20);
@@ -55,6 +62,17 @@ fn of<T: Clone>(told: &Told<T>, partition: u32) -> Result<T, String> {
     told.get(&partition).cloned().unwrap_or_else(|| Err("nobody told of it".to_owned()))
 }
 
+/// Why a committed position was not told. For as long as a transaction over it is open librdkafka asks again, in silence.
+fn why_untold(error: &KafkaError) -> String {
+    let may_be_open = match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::UnstableOffsetCommit) => {
+            "; a transaction over it may still be open, see docs/cluster.md where that lasts"
+        }
+        _ => "",
+    };
+    format!("the committed position: {}{may_be_open}", said(error))
+}
+
 /// The same reason for all.
 fn none_told<T>(partitions: &[u32], why: &str) -> Told<T> {
     partitions.iter().map(|partition| (*partition, Err(why.to_owned()))).collect()
@@ -85,17 +103,36 @@ impl KafkaSession {
         Ok((settled, waiting))
     }
 
-    /// The broker answers only once no transaction over these positions is open: that of a former owner has ended.
+    /// The broker tells a position only once no transaction over it is open: that of a former owner has ended. librdkafka
+    /// answers a question only when all that it asks for is told, so each partition is asked for on its own, all at once.
     fn committed_each(&self, partitions: &[u32]) -> Told<Option<u64>> {
+        let at_once = partitions.len().div_ceil(ASKED_AT_ONCE).max(1);
+        std::thread::scope(|scope| {
+            let ask = |some| {
+                let thread = std::thread::Builder::new().name("kafka-starts".to_owned());
+                (some, thread.spawn_scoped(scope, move || self.committed_of(some)))
+            };
+            let asked: Vec<_> = partitions.chunks(at_once).map(ask).collect();
+            let told = asked.into_iter().map(|(some, asked)| match asked.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(told)) => told,
+                Ok(Err(_)) => none_told(some, "the question ended in a panic"),
+                Err(error) => none_told(some, &format!("no thread to ask by: {error}")),
+            });
+            told.flatten().collect()
+        })
+    }
+
+    /// Blocks for [`SLICE`] at most.
+    fn committed_of(&self, partitions: &[u32]) -> Told<Option<u64>> {
         let asked = list(&self.topic, partitions.iter().map(|partition| (*partition, Offset::Invalid)));
         let told = match asked.and_then(|asked| self.consumer.committed_offsets(asked, SLICE)) {
             Ok(told) => told,
-            Err(error) => return none_told(partitions, &format!("the committed position: {}", said(&error))),
+            Err(error) => return none_told(partitions, &why_untold(&error)),
         };
         let of = |partition: &u32| {
             let element = told.find_partition(&self.topic, number(*partition))?;
             let committed = match (element.error(), element.offset()) {
-                (Err(error), _) => Err(format!("the committed position: {}", said(&error))),
+                (Err(error), _) => Err(why_untold(&error)),
                 (Ok(()), Offset::Offset(offset)) => Ok(Some(u64::try_from(offset).unwrap_or(0))),
                 (Ok(()), _) => Ok(None),
             };

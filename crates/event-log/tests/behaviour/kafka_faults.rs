@@ -231,7 +231,8 @@ async fn positions_in_an_open_transaction_are_waited_for() {
     let mut native = ClientConfig::new();
     native.set("bootstrap.servers", &bed.config.brokers);
     let consumer: BaseConsumer = native.clone().set("group.id", &group).create().unwrap();
-    let other: BaseProducer = native.set("transactional.id", format!("{group}-other")).create().unwrap();
+    native.set("transactional.id", format!("{group}-other")).set("transaction.timeout.ms", "600000");
+    let other: BaseProducer = native.create().unwrap();
     other.init_transactions(PATIENCE).unwrap();
     other.begin_transaction().unwrap();
     let mut positions = TopicPartitionList::new();

@@ -92,7 +92,7 @@ impl Dashboard {
         let variables: Vec<Value> = std::iter::once(source).chain(self.variables.iter().map(Variable::json)).collect();
         let others = json!({
             "type": "dashboards", "title": "Quell", "tags": ["quell"], "asDropdown": true, "keepTime": true,
-            "includeVars": true, "icon": "external link",
+            "includeVars": true, "icon": "external link", "tooltip": "", "targetBlank": false, "url": "",
         });
         json!({
             "uid": self.uid, "title": self.title, "description": self.description, "tags": ["quell"],
@@ -146,11 +146,14 @@ pub const ANNOTATIONS: [[&str; 4]; 2] = [
     ["Policy changes", "blue", "max(changes(quell_policy_version[2m])) > 0", "another policy came into force"],
 ];
 
+/// The query stands twice: there are releases of Grafana that ask what `target` holds and skip an annotation without one in
+/// silence (`standardAnnotationSupport`), and older ones that read `expr` and `step`.
 fn annotations() -> Vec<Value> {
+    const STEP: &str = "60s";
     let one = |[name, colour, expr, text]: [&str; 4]| {
         json!({
             "name": name, "datasource": datasource(), "enable": true, "hide": false, "iconColor": colour, "expr": expr,
-            "step": "60s", "titleFormat": text, "textFormat": "", "tagKeys": "provider,tenant,account,mailbox,stage",
+            "step": STEP, "target": { "refId": "Anno", "expr": expr, "interval": STEP }, "titleFormat": text, "textFormat": "", "tagKeys": "provider,tenant,account,mailbox,stage",
         })
     };
     ANNOTATIONS.map(one).to_vec()

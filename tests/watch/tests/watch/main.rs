@@ -5,6 +5,7 @@
 mod alertmanager;
 mod child;
 mod files;
+mod grafana;
 mod instance;
 mod live;
 mod prometheus;

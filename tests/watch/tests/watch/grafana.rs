@@ -23,8 +23,12 @@ const MISTAKES: [(&str, &str); 9] = [
 
 /// Grafana's types and a compiler for them, below target/. `./dev test` has put them there; else this does.
 fn tools() -> PathBuf {
-    let made =
-        Command::new("bash").arg("dev").arg("dashboard-tool").current_dir(repository(".")).stdin(Stdio::null()).output();
+    let made = Command::new("bash")
+        .arg("dev")
+        .arg("dashboard-tool")
+        .current_dir(repository("."))
+        .stdin(Stdio::null())
+        .output();
     let made = made.expect("bash runs");
     assert!(made.status.success(), "the tools cannot be had: {}", String::from_utf8_lossy(&made.stderr));
     repository("target/grafana-schema")
@@ -59,5 +63,10 @@ fn dashboards_are_what_grafana_takes() {
         .stdin(Stdio::null())
         .output()
         .expect("node runs");
-    assert!(said.status.success(), "{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert!(
+        said.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&said.stdout),
+        String::from_utf8_lossy(&said.stderr)
+    );
 }

@@ -19,8 +19,9 @@ use std::{
 
 /// After so long is asked again where waiting partitions begin.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// While others are at work they have so many times as long as the question took.
+/// While others are at work they have so many times as long as the question took, up to a limit.
 const ASK_REST: u32 = 4;
+const ASK_REST_MAX: Duration = Duration::from_secs(3);
 
 impl KafkaSession {
     /// Answers all changes, and begins what can begin.
@@ -94,7 +95,7 @@ impl KafkaSession {
         let began = Instant::now();
         let (starts, waiting) = self.find_starts()?;
         let rest = if self.cursors.is_empty() { Duration::ZERO } else { began.elapsed() * ASK_REST };
-        self.ask_starts_at = Some(Instant::now() + rest.max(ASK_AGAIN));
+        self.ask_starts_at = Some(Instant::now() + rest.clamp(ASK_AGAIN, ASK_REST_MAX));
         self.tell_of(&waiting);
         if starts.is_empty() && !is_answer {
             return Ok(false);

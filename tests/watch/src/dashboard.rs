@@ -153,7 +153,8 @@ fn annotations() -> Vec<Value> {
     let one = |[name, colour, expr, text]: [&str; 4]| {
         json!({
             "name": name, "datasource": datasource(), "enable": true, "hide": false, "iconColor": colour, "expr": expr,
-            "step": STEP, "target": { "refId": "Anno", "expr": expr, "interval": STEP }, "titleFormat": text, "textFormat": "", "tagKeys": "provider,tenant,account,mailbox,stage",
+            "step": STEP, "target": { "refId": "Anno", "expr": expr, "interval": STEP }, "titleFormat": text,
+            "textFormat": "", "tagKeys": "provider,tenant,account,mailbox,stage",
         })
     };
     ANNOTATIONS.map(one).to_vec()

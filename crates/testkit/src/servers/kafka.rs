@@ -121,15 +121,12 @@ impl JvmKafka {
             own.extend(secure.settings(&made.store));
             security = Some(secure);
         }
-        let controller = match roles {
-            Roles::Both => {
-                own.push(("listeners", format!("{listeners},{}", listener_of(controller))));
-                None
-            }
-            _ => {
-                own.push(("listeners", listeners.clone()));
-                Some(start_controller(options, class_path, controller, &cluster, security.as_ref())?)
-            }
+        let controller = if options.controller_apart {
+            own.push(("listeners", listeners.clone()));
+            Some(start_controller(options, class_path, controller, &cluster, security.as_ref())?)
+        } else {
+            own.push(("listeners", format!("{listeners},{}", listener_of(controller))));
+            None
         };
         own.push(("advertised.listeners", listeners));
         let properties = write_properties(dir.path(), &own, options)?;
@@ -187,7 +184,7 @@ pub(crate) const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// What a process is to the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Roles {
     Both,
     Broker,

@@ -99,7 +99,7 @@ pub struct KafkaSession {
     buffers: Buffers,
     /// Partitions that were given to us and cannot begin yet; since when the group's position lies beyond the end.
     unbegun: BTreeMap<u32, Option<Instant>>,
-    /// Not before that is asked again where they begin.
+    /// From when on is asked again where they begin.
     ask_starts_at: Option<Instant>,
     /// When was asked last where the partitions end.
     ends_asked: Option<Instant>,

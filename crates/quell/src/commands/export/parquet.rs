@@ -40,6 +40,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Records of one read; it also has a bound in bytes.
 const READ_RECORDS: usize = 5_000;
+/// How long behind an erasure our own jobs may still speak of what was known before it, in milliseconds: the hour that its
+/// receipt adds for what is on its way.
+const ERASURE_ECHOES_MS: i64 = 60 * 60 * 1_000;
 
 /// What was written.
 #[derive(Debug, Default, Serialize)]
@@ -99,7 +102,7 @@ async fn export(log: &dyn Browse, epoch: u16, wanted: &Wanted<'_>) -> anyhow::Re
         Export { log, tenant: wanted.tenant, buffers: Buffers::default(), folder, report: Report::default() };
     let events = export.pending(topics::EVENTS).await?;
     let deltas = export.pending(topics::DELTAS).await?;
-    let erasures = export.erasures(&events, &deltas).await?;
+    let erasures = export.erasures(&events, &deltas, now.as_millis().saturating_sub(ERASURE_ECHOES_MS)).await?;
     for span in &events {
         export.report.events += export.append(span, &erasures, tables::event).await?;
     }
@@ -166,11 +169,13 @@ impl Export<'_> {
 
     /// Who was erased behind anything that is to be written. Read before it, so that it is written only once all of them are
     /// known. A delta may come later than the run that wrote its event: then its recipient's erasure lies in what was
-    /// exported, and events are read from the delta's position on. Events and deltas of a recipient are in partitions of the
-    /// same number.
-    async fn erasures(&self, events: &[Span], deltas: &[Span]) -> anyhow::Result<Erasures> {
+    /// exported, and events are read from the delta's position on. So they are from the oldest erasure on that is no older
+    /// than `echoes_ms` was at the run before, as our own jobs may still speak of what it is about. Events and deltas of a
+    /// recipient are in partitions of the same number.
+    async fn erasures(&mut self, events: &[Span], deltas: &[Span], echoes_ms: i64) -> anyhow::Result<Erasures> {
         let mut erasures = Erasures::default();
-        let mut since: BTreeMap<u32, u64> = events.iter().map(|span| (span.partition, span.from)).collect();
+        let from = |span: &Span| self.folder.erased(span.partition).map_or(span.from, |erased| erased.min(span.from));
+        let mut since: BTreeMap<u32, u64> = events.iter().map(|span| (span.partition, from(span))).collect();
         for span in deltas {
             let mut offset = span.from;
             while offset < span.end {
@@ -187,14 +192,18 @@ impl Export<'_> {
         }
         for span in events {
             let mut offset = since.get(&span.partition).copied().unwrap_or(span.from);
+            let mut oldest = None;
             while offset < span.end {
                 let records = span.read(self.log, &mut offset).await?;
                 for consumed in &records {
-                    if let Some(event) = decode::<EventRecord>(consumed, &mut 0)? {
-                        erasures.note(&event, event.number(consumed));
+                    let Some(event) = decode::<EventRecord>(consumed, &mut 0)? else { continue };
+                    erasures.note(&event, event.number(consumed));
+                    if event.erases() && consumed.record.timestamp_ms >= echoes_ms {
+                        oldest.get_or_insert(consumed.position.offset);
                     }
                 }
             }
+            self.folder.leave_erased(span.partition, oldest);
         }
         Ok(erasures)
     }
@@ -365,5 +374,57 @@ mod tests {
         event(&log, Kind::Erased, JANE, |_| {});
         assert_eq!(run().await, (1, 0, 1));
         assert_eq!(run().await, (0, 0, 0));
+    }
+
+    /// Jobs read the store, where a person is until the suppressor comes to their erasure: what they say then lies behind it
+    /// and has the address.
+    #[tokio::test]
+    async fn what_our_own_jobs_say_behind_an_erasure_is_no_new_data() {
+        const JOBS: [Kind; 3] = [Kind::Expired, Kind::Reconsidered, Kind::Unengaged];
+        let spec = |name: &str| TopicSpec { name: name.into(), partitions: 1, retention_ms: Some(1_000) };
+        for (erased_ago_ms, is_known) in [(0, true), (2 * ERASURE_ECHOES_MS, false)] {
+            for is_apart in [false, true] {
+                let log = MemoryLog::new(&[topics::EVENTS, topics::DELTAS, topics::STATE].map(spec));
+                let dir = tempfile::tempdir().unwrap();
+                let run = async || {
+                    let wanted = Wanted { dir: dir.path(), tenant: None };
+                    let Report { events, deltas, erased, .. } = export(&log, 0, &wanted).await.unwrap();
+                    (events, deltas, erased)
+                };
+                let erased = EventRecord::from(builders::event(Kind::Erased, JANE, 0));
+                let at = moment::now().unwrap().as_millis() - erased_ago_ms;
+                let record = Record {
+                    key: Some("k".into()),
+                    value: Some(schemas::encode(&erased).unwrap()),
+                    headers: Vec::new(),
+                    timestamp_ms: at,
+                };
+                log.append_now(topics::EVENTS, Some(0), record).unwrap();
+                let mut before = 1;
+                if is_apart {
+                    assert_eq!(run().await, (0, 0, 1));
+                    before = 0;
+                }
+                JOBS.iter().for_each(|kind| event(&log, *kind, JANE, |_| {}));
+                put_delta_of(&log, JANE, Kind::Expired, 1);
+                let covered = if is_known || !is_apart { (0, 0, before + 4) } else { (3, 1, 0) };
+                assert_eq!(run().await, covered, "{erased_ago_ms} ms ago, in a run of its own: {is_apart}");
+
+                // The suppressor comes to one more of them only now; then somebody else speaks of her.
+                put_delta_of(&log, JANE, Kind::Reconsidered, 2);
+                event(&log, Kind::BouncedHard, JANE, |_| {});
+                event(&log, Kind::Expired, JANE, |_| {});
+                put_delta_of(&log, JANE, Kind::Expired, 5);
+                if is_known {
+                    assert_eq!(run().await, (2, 1, 1), "new data, and what our jobs say of that");
+                }
+            }
+        }
+    }
+
+    fn put_delta_of(log: &MemoryLog, address: &str, trigger: Kind, position: u64) {
+        let in_force = [(Scope::All, Reason::HardBounce)];
+        let delta = builders::delta(address, &Scope::All, &in_force, ("quell", trigger), position);
+        put(log, topics::DELTAS, &DeltaRecord::from(delta));
     }
 }

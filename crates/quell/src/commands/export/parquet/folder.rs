@@ -35,6 +35,9 @@ struct Progress {
     tenant: Option<String>,
     /// Topic → offset to go on from, of each partition.
     next: BTreeMap<String, BTreeMap<u32, u64>>,
+    /// The offset of the oldest erasure in each partition of the events that records of the next run may still be about.
+    #[serde(default)]
+    erasures: BTreeMap<u32, u64>,
 }
 
 /// A folder that no other run may use meanwhile.
@@ -83,8 +86,10 @@ impl Folder {
             name.ends_with(".part") || number(name) > Some(run) || known.as_ref().is_some_and(is_replaced)
         })?;
         // Offsets of another epoch mean other records.
-        let next = known.filter(|known| known.epoch == epoch).map(|known| known.next).unwrap_or_default();
-        let progress = Progress { form: FORM.to_owned(), run: run + 1, date: date.to_owned(), epoch, tenant, next };
+        let known = known.filter(|known| known.epoch == epoch);
+        let (next, erasures) = known.map(|known| (known.next, known.erasures)).unwrap_or_default();
+        let (form, date) = (FORM.to_owned(), date.to_owned());
+        let progress = Progress { form, run: run + 1, date, epoch, tenant, next, erasures };
         Ok(Self { root: root.to_owned(), progress, written: Vec::new(), _lock: lock })
     }
 
@@ -110,6 +115,19 @@ impl Folder {
     /// This run came so far.
     pub(super) fn reached(&mut self, topic: &str, partition: u32, offset: u64) {
         self.progress.next.entry(topic.to_owned()).or_default().insert(partition, offset);
+    }
+
+    /// Where the oldest erasure lies that the last run left word of, in a partition of the events.
+    pub(super) fn erased(&self, partition: u32) -> Option<u64> {
+        self.progress.erasures.get(&partition).copied()
+    }
+
+    /// Leaves word for the next run: where the oldest erasure lies that its records may be about, if one does.
+    pub(super) fn leave_erased(&mut self, partition: u32, offset: Option<u64>) {
+        match offset {
+            Some(offset) => self.progress.erasures.insert(partition, offset),
+            None => self.progress.erasures.remove(&partition),
+        };
     }
 
     /// Writes a file of a partition, under a name that no reader looks at.

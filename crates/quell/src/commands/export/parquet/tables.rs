@@ -87,7 +87,13 @@ pub(super) trait Told: Owned {
 
     /// Whether it is of an erasure, be it this one or one that it makes whole.
     fn tells_of_erasure(&self) -> bool;
+
+    /// Whether a job of ours said it, from what was known at its time, and nobody else told us anything.
+    fn is_our_own(&self) -> bool;
 }
+
+/// What jobs of ours append, each from what the store holds at that moment.
+const JOBS: [Kind; 3] = [Kind::Expired, Kind::Reconsidered, Kind::Unengaged];
 
 impl Told for EventRecord {
     fn recipient(&self) -> (&str, &str) {
@@ -106,6 +112,10 @@ impl Told for EventRecord {
     fn tells_of_erasure(&self) -> bool {
         self.kind == Kind::Erased.as_str()
     }
+
+    fn is_our_own(&self) -> bool {
+        JOBS.iter().any(|kind| kind.as_str() == self.kind)
+    }
 }
 
 impl Told for DeltaRecord {
@@ -123,6 +133,10 @@ impl Told for DeltaRecord {
 
     fn tells_of_erasure(&self) -> bool {
         self.change == Change::Erased.as_str()
+    }
+
+    fn is_our_own(&self) -> bool {
+        JOBS.iter().any(|kind| kind.as_str() == self.trigger.kind)
     }
 }
 

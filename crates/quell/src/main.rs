@@ -43,7 +43,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     name = "quell",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done (or: the answer is yes), 1 the answer is no, 2 it could not be done.\n\
+    after_help = "Exit codes: 0 done (or: the answer is yes), 1 the answer is no, 2 it could not be done,\n\
+        78 the configuration is refused: change it, as trying again does not help.\n\
         Commands that ask a running instance find it by --api or QUELL_API, with the token in QUELL_TOKEN.\n\n\
         Example:\n  quell check jane@example.com"
 )]
@@ -72,12 +73,12 @@ struct Cli {
 enum Command {
     /// Run everything in one process, on the embedded log and store
     #[command(
-        after_help = "Exit codes: 0 ended by SIGTERM or SIGINT, 2 it could not start or go on\n\nExample:\n  quell --config quell.toml up"
+        after_help = "Exit codes: 0 ended by SIGTERM or SIGINT, 2 it could not start or go on, 78 its configuration is refused\n\nExample:\n  quell --config quell.toml up"
     )]
     Up,
     /// Run some parts over Kafka and a CQL store, beside any number of other processes
     #[command(
-        after_help = "Exit codes: 0 ended by SIGTERM or SIGINT, 2 it could not start or go on\n\nExample:\n  quell --config quell.toml serve --role gateway\n  quell --config quell.toml serve --role normalizer,suppressor"
+        after_help = "Exit codes: 0 ended by SIGTERM or SIGINT, 2 it could not start or go on, 78 its configuration is refused\n\nExample:\n  quell --config quell.toml serve --role gateway\n  quell --config quell.toml serve --role normalizer,suppressor"
     )]
     Serve {
         /// What to run
@@ -89,8 +90,10 @@ enum Command {
     /// A JSON document a line in: {"provider","method","url","headers":{},"body" or "body_base64","source":{},"now"}.
     /// One a line out: {"status","authentication","events","ignored","dead"}. Of the configuration file, if one is named,
     /// only the adapters are read.
-    #[command(after_help = "Exit codes: 0 every request was run, whatever its verdict, 2 one could not be read\n\n\
-        Example:\n  echo '{\"provider\":\"drip\",\"body\":\"{}\",\"source\":{\"unauthenticated\":true}}' | quell inspect -")]
+    #[command(
+        after_help = "Exit codes: 0 every request was run, whatever its verdict, 2 one could not be read, 78 the configuration is refused\n\n\
+        Example:\n  echo '{\"provider\":\"drip\",\"body\":\"{}\",\"source\":{\"unauthenticated\":true}}' | quell inspect -"
+    )]
     Inspect {
         /// File of requests, or - for standard input
         file: PathBuf,
@@ -162,7 +165,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // The one place where an error is printed, with its whole chain.
             drop(writeln!(std::io::stderr(), "quell: {error:#}"));
-            ExitCode::from(2)
+            ExitCode::from(if config::Refused::is_in(&error) { config::REFUSED_EXIT_CODE } else { 2 })
         }
     }
 }

@@ -17,13 +17,13 @@ use std::{fmt::Write as _, path::Path};
 pub(crate) enum ConfigCommand {
     /// Say whether `quell up`, or with kafka.brokers `quell serve`, could start with it, and if not, what to change; and run the fixtures of its adapters
     #[command(
-        after_help = "Exit codes: 0 it could, and every fixture does as it says, 1 a fixture of an adapter does not, 2 it could not\n\n\
+        after_help = "Exit codes: 0 it could, and every fixture does as it says, 1 a fixture of an adapter does not, 78 it could not\n\n\
             Example:\n  quell --config quell.toml config check"
     )]
     Check,
     /// Print the effective configuration, secrets masked
     #[command(
-        after_help = "Exit codes: 0 done, 2 it cannot be read\n\nExample:\n  quell --config quell.toml config print"
+        after_help = "Exit codes: 0 done, 78 it is refused\n\nExample:\n  quell --config quell.toml config print"
     )]
     Print,
 }

@@ -1,5 +1,6 @@
 //! Adapters: providers that files declare instead of code. `docs/adapters.md` is their manual.
 
+use super::Refused;
 use anyhow::{Context as _, bail};
 use providers::{
     Provider as _, Providers,
@@ -54,6 +55,10 @@ impl Adapters {
     /// The providers that a configuration file knows, whatever else it says: for what needs neither its secrets nor its
     /// sources.
     pub(crate) fn of_configuration(file: Option<&Path>) -> anyhow::Result<Self> {
+        Refused::unless(Self::named_in(file))
+    }
+
+    fn named_in(file: Option<&Path>) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Named {
             #[serde(default)]

@@ -8,6 +8,7 @@ mod erasure;
 mod gateway;
 mod lookup;
 mod metrics;
+mod refused;
 mod source;
 mod subscriber;
 mod traces;
@@ -21,6 +22,7 @@ pub(crate) use erasure::{ErasureConfig, own_key};
 pub(crate) use gateway::GatewayConfig;
 pub(crate) use lookup::{LookupConfig, Role};
 pub(crate) use metrics::MetricsConfig;
+pub(crate) use refused::{EXIT_CODE as REFUSED_EXIT_CODE, Refused};
 pub(crate) use source::SourceConfig;
 pub(crate) use subscriber::SubscriberConfig;
 pub(crate) use traces::TracesConfig;
@@ -193,6 +195,10 @@ impl Default for LogsConfig {
 impl Config {
     /// Reads and checks the file, if there is one, with the environment over it.
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        Refused::unless(Self::read(file))
+    }
+
+    fn read(file: Option<&Path>) -> anyhow::Result<Self> {
         let mut config: Self = config::load(file)?;
         config.declare(file)?;
         let follow = |reference: &str| Secret::follow(reference).map(|secret| secret.expose().to_owned());
@@ -268,6 +274,10 @@ impl Config {
 
     /// What `quell serve` needs beyond that.
     pub(crate) fn check_cluster(&self) -> anyhow::Result<()> {
+        Refused::unless(self.cluster())
+    }
+
+    fn cluster(&self) -> anyhow::Result<()> {
         self.kafka.validate().context("kafka")?;
         self.store.validate()?;
         self.gateway.spool.validate().context("gateway.spool")?;
@@ -281,7 +291,7 @@ impl Config {
     /// What `quell up` needs beyond [`Self::check`].
     pub(crate) fn check_embedded(&self) -> anyhow::Result<()> {
         let limits = event_log::embedded::Limits::default();
-        self.check_bodies("what a record of the embedded log may have", limits.record_bytes_max)
+        Refused::unless(self.check_bodies("what a record of the embedded log may have", limits.record_bytes_max))
     }
 
     /// A record holds the body, and a dead letter the record, with headers around both: whatever the gateway takes must fit.

@@ -87,7 +87,7 @@ fn the_check_runs_the_fixtures_and_reports_them() {
     assert_eq!(oks, [true, true, false, true, true, true, true]);
 
     // A mistake in a key: nothing can start with it.
-    let typo = checked(folder(&LARKPOST.replacen("recipient =", "recipent =", 1)).path(), &[]).with(2).err;
+    let typo = checked(folder(&LARKPOST.replacen("recipient =", "recipent =", 1)).path(), &[]).with(78).err;
     assert!(
         typo.contains("adapters: adapters/larkpost.toml:27: unknown key `recipent`, did you mean `recipient`?"),
         "{typo}"
@@ -95,7 +95,7 @@ fn the_check_runs_the_fixtures_and_reports_them() {
     let unnamed = folder(LARKPOST);
     std::fs::write(unnamed.path().join("quell.toml"), "[[source]]\nprovider = \"larkpost\"\nunauthenticated = true\n")
         .expect("a file");
-    let unknown = checked(unnamed.path(), &[]).with(2).err;
+    let unknown = checked(unnamed.path(), &[]).with(78).err;
     assert!(
         unknown.contains("\"larkpost\" is not known") && unknown.contains("a file that `adapters` names"),
         "{unknown}"

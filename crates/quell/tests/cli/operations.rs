@@ -105,6 +105,6 @@ fn the_configuration_is_checked_and_printed_without_secrets() {
         assert!(printed.contains("***") && !printed.contains(crate::instance::DRIP_SECRET), "{printed}");
     }
     let wrong = instance.write("wrong.toml", "[gateway]\nlisen = \"127.0.0.1:0\"\n");
-    let refused = ended(quell().arg("--config").arg(wrong).args(["config", "check"])).with(2);
+    let refused = ended(quell().arg("--config").arg(wrong).args(["config", "check"])).with(78);
     assert!(refused.err.contains("did you mean `listen`?"), "{refused:?}");
 }

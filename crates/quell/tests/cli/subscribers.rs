@@ -279,7 +279,7 @@ fn a_subscriber_that_cannot_work_is_told_before_anything_starts() {
         let instance = Instance::prepare(2);
         let secret = instance.write("secret", SECRET).display().to_string();
         instance.configure(&keys.replace("SECRET", &format!("secrets = [\"file:{secret}\"]")));
-        let refused = instance.run(&["config", "check"]).with(2);
+        let refused = instance.run(&["config", "check"]).with(78);
         assert!(refused.err.contains(expected) && !refused.err.contains(SECRET), "{refused:?}");
     };
     check("[[subscriber]]\nname = \"crm\"\nurl = \"http://crm.example.com\"\nSECRET", "https://");

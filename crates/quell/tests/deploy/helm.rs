@@ -195,6 +195,23 @@ fn topics_and_tables_are_made_before_anything_starts() {
             deployed.set("QUELL__store__connect_timeout_ms", "500");
             let refused = said(deployed.command().args(&args)).expect_err("nobody is there");
             assert!(refused.contains("127.0.0.1:1") && !refused.contains("Usage"), "{refused}");
+            // That may go away by itself, and is tried again; what the configuration has wrong ends the job.
+            let code = |deployed: &Deployed| {
+                let ended = deployed.command().args(&args).output().expect("it runs");
+                json!(ended.status.code().expect("it ends by itself"))
+            };
+            let policy = &job["spec"]["podFailurePolicy"];
+            assert_eq!(policy["rules"].as_array().map(Vec::len), Some(1));
+            assert_eq!(
+                (text(policy, "/rules/0/action"), text(&job["spec"], "/template/spec/restartPolicy")),
+                ("FailJob", "Never")
+            );
+            let on = &policy["rules"][0]["onExitCodes"];
+            assert_eq!((&on["containerName"], &on["operator"]), (&container["name"], &json!("In")));
+            let ends_it = on["values"].as_array().expect("exit codes");
+            assert!(!ends_it.contains(&code(&deployed)));
+            deployed.set("QUELL__kafka__brokres", "127.0.0.1:1");
+            assert!(ends_it.contains(&code(&deployed)), "{on}");
         }
     }
 }
